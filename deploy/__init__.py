@@ -1,0 +1,1 @@
+"""How Liandong is run: the local stack, the demonstration, images and manifests."""

@@ -1,0 +1,1 @@
+"""What every service builds on; nothing in here knows a service."""
