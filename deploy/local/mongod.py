@@ -6,11 +6,12 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure
 
 from deploy.local import doctor
 
@@ -69,33 +70,26 @@ async def initiate(ports: Sequence[int], *, admin_password: str) -> None:
             raise
     finally:
         first.close()
-    for port in ports * 2:  # the localhost exception works on the primary only, which may be any of them
-        node = client([port], direct=True)
-        try:
-            hello = await _until_primary_known(node)
-            if not hello.get("isWritablePrimary"):
-                continue
-            await node.admin.command("createUser", "admin", pwd=admin_password, roles=["root"])
-            return
-        except OperationFailure:
-            return  # the administrator exists already
-        finally:
-            node.close()
+    await _create_administrator(ports, admin_password)
 
 
-async def _until_primary_known(node: Any) -> dict[str, Any]:
+async def _create_administrator(ports: Sequence[int], password: str) -> None:
+    """Waits for a primary; the localhost exception lets the first user be made there, and nowhere else."""
     deadline = asyncio.get_running_loop().time() + 60
-    while True:
-        try:
-            hello: dict[str, Any] = await node.admin.command("hello")
-            if hello.get("isWritablePrimary") or hello.get("primary"):
-                return hello
-        except PyMongoError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-        if asyncio.get_running_loop().time() > deadline:
-            raise doctor.NotReady("mongod elected no primary within 60 s: look at its log with `./liandong dev logs`.")
-        await asyncio.sleep(0.05)
+    nodes = [client([port], direct=True) for port in ports]
+    try:
+        while asyncio.get_running_loop().time() < deadline:
+            for node in nodes:
+                with suppress(ConnectionFailure):
+                    if (await node.admin.command("hello")).get("isWritablePrimary"):
+                        with suppress(OperationFailure):  # it exists already
+                            await node.admin.command("createUser", "admin", pwd=password, roles=["root"])
+                        return
+            await asyncio.sleep(0.05)
+    finally:
+        for node in nodes:
+            node.close()
+    raise doctor.NotReady("mongod elected no primary within 60 s: look at its log with `./liandong dev logs`.")
 
 
 async def create_users(admin: Any, passwords: dict[str, str], *, auditor: str, clock: str) -> None:
