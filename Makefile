@@ -1,22 +1,19 @@
-# Two commands matter: `make demo` and `make test`; each does its own set-up. `make help` lists the rest.
+# `make test` does its own set-up on a fresh machine; `make help` lists the rest.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup lint types rules schemas docs fmt lock clean
+.PHONY: help test check setup lint types rules fmt lock clean
 
 help: ## list what can be done
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(STAMP) ## run the programme's year through the real services (Ctrl-C ends it)
-	@$(RUN) -m deploy.demo
-
 test: $(STAMP) ## everything about behaviour, on real Kafka and MongoDB
 	@$(RUN) -m pytest -q --durations=15
 
-check: lint types rules schemas test ## what CI runs: test + lint + types + house rules + schema gate
+check: lint types rules test ## what CI runs: lint + types + import rules + test
 
 setup: $(STAMP) ## create the virtual environment from the hashed lock
 
@@ -28,12 +25,6 @@ types: $(STAMP) ## mypy strict
 
 rules: $(STAMP) ## import rules of the house
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
-
-schemas: $(STAMP) ## committed schemas are current and compatible
-	@$(RUN) -m deploy.contracts check
-
-docs: $(STAMP) ## regenerate schemas, docs/events.md and AsyncAPI
-	@$(RUN) -m deploy.contracts write
 
 fmt: $(STAMP) ## format the code
 	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .

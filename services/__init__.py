@@ -1,0 +1,1 @@
+"""One package per service, each with its own MongoDB store; none imports another."""

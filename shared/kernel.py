@@ -1,4 +1,4 @@
-"""The few ideas every service speaks in: refusals, aggregates that record facts, who acts, what they may see, and when."""
+"""The few ideas every service speaks in: refusals, aggregates that record facts, who acts, what they may see."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class RegionScope:
         return self.national or any(division_code.startswith(prefix) for prefix in self.prefixes)
 
     def covers_any(self, division_codes: Iterable[str]) -> bool:
-        """Whether any of these divisions lies inside this scope (a cross-region pilot is seen by each of its regions)."""
+        """Whether any of these divisions lies inside (a cross-region pilot is seen by each of its regions)."""
         return any(self.covers(code) for code in division_codes)
 
 
@@ -112,7 +112,7 @@ NATIONAL = RegionScope(frozenset(), national=True)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: the token's subject (opaque, no person's name), its roles, its organisation (USCC or empty) and scope."""
+    """Who acts: the token's subject (opaque, no person's name), roles, organisation (USCC or empty) and scope."""
 
     id: str
     roles: frozenset[str]
@@ -181,7 +181,7 @@ class Aggregate(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a handler returns when the answer should say more than id, version and facts (a bare aggregate otherwise)."""
+    """What a handler returns when the answer should say more than id, version and facts."""
 
     aggregate: Aggregate
     details: dict[str, Any] = field(default_factory=dict)

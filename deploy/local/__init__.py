@@ -1,1 +1,1 @@
-"""The stack without Docker: real Apache Kafka, real mongod, the development issuer and the services as child processes."""
+"""The stack without Docker: real Apache Kafka, real mongod, the issuer and the services as child processes."""

@@ -80,8 +80,8 @@ def _fetch_one(gav: str, sha: str, out: Path) -> str | None:
         # A fresh staging repository per try: the library takes any file it finds for complete.
         with tempfile.TemporaryDirectory(prefix=".part-", dir=out.parent) as staging:
             try:
-                remote = {"remote_repos": {"mirror": mirror.rstrip("/")}} if mirror else {}
-                context = MavenContext(repo_cache=Path(staging), timeout=_TIMEOUT_SECONDS, **remote)
+                remote = {"mirror": mirror.rstrip("/")} if mirror else None
+                context = MavenContext(repo_cache=Path(staging), timeout=_TIMEOUT_SECONDS, remote_repos=remote)
                 jar = context.project(group, artifact).at_version(version).artifact().resolve()
             except (OSError, RuntimeError) as error:
                 fault = f"{gav}: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}"

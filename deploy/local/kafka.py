@@ -102,7 +102,7 @@ async def format_node(class_path: str, properties: Path) -> None:
 
 
 async def ready(ports: list[int]) -> bool:
-    """Whether the cluster lists all its brokers and every listener accepts (a broker is listed before its port is open)."""
+    """Whether the cluster lists all its brokers and every listener accepts (it is listed before that)."""
     try:
         for port in ports:
             _reader, writer = await asyncio.open_connection("127.0.0.1", port)

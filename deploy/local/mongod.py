@@ -1,4 +1,4 @@
-"""One node of mongod in an authenticated replica set: its command line, the set, and one least-privilege user per service."""
+"""mongod as an authenticated replica set, with one least-privilege user per service."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ async def initiate(ports: Sequence[int], *, admin_password: str) -> None:
     members = [{"_id": i, "host": f"127.0.0.1:{port}"} for i, port in enumerate(ports)]
     settings = {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 500}
     try:
-        await first.admin.command(
-            "replSetInitiate", {"_id": REPLICA_SET, "members": members, "settings": settings}
-        )
+        await first.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": members, "settings": settings})
     except OperationFailure as error:
         if error.code != _ALREADY_INITIALISED and "requires authentication" not in str(error):
             raise
@@ -93,7 +91,7 @@ async def _create_administrator(ports: Sequence[int], password: str) -> None:
 
 
 async def create_users(admin: Any, passwords: dict[str, str], *, auditor: str, clock: str) -> None:
-    """One user per service, confined to its own database; `auditor` reads all of them; `clock` moves development time."""
+    """One user per service, confined to its own database; `auditor` reads all; `clock` moves development time."""
     await admin.admin.command(
         "setDefaultRWConcern", defaultReadConcern={"level": "majority"}, defaultWriteConcern={"w": "majority"}
     )

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,8 +55,8 @@ class Child:
 class Stack:
     """Kafka, mongod, the development issuer and the services of one home folder; `async with` starts and stops it.
 
-    `services` are snake-case names of packages below `services/`; each runs as `<kebab>-0`. `say(name, line)` gets every
-    line the children print.
+    `services` are names of packages below `services/`; each runs as `<kebab>-0`. `say(name, line)` gets every line
+    that a child prints.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Stack:
         self.ports: dict[str, int] = {}
         self._lock: IO[str] | None = None
 
-    # --- what others ask ---------------------------------------------------------------------------------------------
+    # --- what others ask ---
 
     @property
     def kafka(self) -> str:
@@ -128,7 +129,7 @@ class Stack:
             "LIANDONG_AUDIENCE": "liandong",
         }
 
-    # --- start and stop ----------------------------------------------------------------------------------------------
+    # --- start and stop ---
 
     async def __aenter__(self) -> Stack:
         await self.up()
@@ -138,7 +139,7 @@ class Stack:
         await self.down()
 
     async def up(self) -> None:
-        """Starts everything and returns when all of it is ready; whatever was started is stopped when something fails."""
+        """Starts everything and returns when all of it is ready; when something fails, what was started is stopped."""
         self.home.mkdir(parents=True, exist_ok=True)
         (self.home / "secrets").mkdir(mode=0o700, exist_ok=True)
         (self.home / "logs").mkdir(exist_ok=True)
@@ -190,7 +191,7 @@ class Stack:
                     return child.name
             await asyncio.sleep(0.2)
 
-    # --- inside ------------------------------------------------------------------------------------------------------
+    # --- inside ---
 
     def _take_lock(self) -> None:
         lock = (self.home / "lock").open("w")
@@ -249,7 +250,7 @@ class Stack:
         mongod.write_key(key)
         for i, port in enumerate(self._mongo_ports()):
             argv = mongod.command(self.home / f"mongod-{i}", port=port, key_file=key)
-            self.children[f"mongod-{i}"] = child = Child(f"mongod-{i}", argv, ready=lambda port=port: _accepts(port))
+            self.children[f"mongod-{i}"] = child = Child(f"mongod-{i}", argv, ready=partial(_accepts, port))
             await self._spawn(child)
         for i in range(self.mongods):
             await self._until_ready(self.children[f"mongod-{i}"])

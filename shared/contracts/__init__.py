@@ -20,7 +20,7 @@ def facts_of(publisher: str) -> tuple[type[Fact], ...]:
 
 
 def topics() -> dict[str, int]:
-    """Every topic with its number of partitions: fact topics from the contract classes, and the dead letters of each service."""
+    """Every topic with its number of partitions: those of the facts, and the dead letters of each service."""
     declared = {fact.topic.name: fact.topic.partitions for fact in Fact.registry.values()}
     letters = {f"{publisher}.dead-letters": 1 for publisher in PUBLISHERS}
     return dict(sorted((declared | letters).items()))

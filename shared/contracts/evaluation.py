@@ -46,7 +46,7 @@ class AssessmentFact(Fact, topic=Topic("evaluation.assessments"), key="assessmen
 
 
 class AssessmentFinalised(AssessmentFact):
-    """A panel's result: how many appraisals, total and spread on the 100-point scale, and whether the panel is COI-clean (gate G5)."""
+    """A panel's result on the 100-point scale, and whether the panel is COI-clean (gate G5)."""
 
     subject_kind: SubjectKind
     subject: str
@@ -58,7 +58,7 @@ class AssessmentFinalised(AssessmentFact):
 
 
 class IndicatorValue(Value):
-    """One figure of a scorecard. `numerator`/`denominator` are exact; both 0 with `no_evidence` means 无证据 and weighs 0.
+    """One figure of a scorecard, exact; both parts 0 with `no_evidence` means 无证据 and weighs 0.
 
     `evidence` lists the ids of the facts counted; `excluded` says how many were left out (the record list says why).
     """
@@ -90,7 +90,7 @@ class ScorecardFact(Fact, topic=Topic("evaluation.scorecards"), key="scorecard_i
 
 
 class ScorecardPublished(ScorecardFact):
-    """A scorecard: figures effective up to `effective`, known up to `inputs`; `content_hash` covers all of it, `previous_hash` links revisions."""
+    """Figures effective up to `effective`, known up to `inputs`; hashed as a whole and linked to the revision before."""
 
     revision: int
     subject_kind: SubjectKind

@@ -86,7 +86,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Recorded(Generic[F]):
-    """A fact as everybody else hears it: what, about whom, when it was true, when it was accepted, by whom, and where it stands.
+    """A fact as everybody else hears it: what, about whom, when true, when accepted, by whom, and where it stands.
 
     `effective_at` is when it was true in the world, `recorded_at` when it was accepted here; both aware.
     `actor` is {id, role, org}. `supersedes` is the id of the fact it corrects.

@@ -16,7 +16,7 @@ class TiltPolicyFact(Fact, topic=Topic("incentive-scoring.policies", partitions=
 
 
 class TiltPolicyApproved(TiltPolicyFact):
-    """A policy version came into force; `content_hash` is the SHA-256 of its canonical form, `replaces` the version retired."""
+    """A policy version came into force; `content_hash` covers its canonical form, `replaces` names the one retired."""
 
     content_hash: str
     author: str

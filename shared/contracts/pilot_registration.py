@@ -102,7 +102,7 @@ class Measure(Value):
     on: date
 
 
-# --- parties and chains -------------------------------------------------------------------------------------------------
+# --- parties and chains ---
 
 
 class PartyFact(Fact, topic=Topic("pilot-registration.parties"), key="uscc"):
@@ -121,7 +121,7 @@ class PartyRegistered(PartyFact):
 
 
 class PartyAffiliationChanged(PartyFact):
-    """A party joined (or, with `group_id` empty, left) a group of affiliates; affiliates never count for helping (rule 11)."""
+    """A party joined (or, with `group_id` empty, left) a group; affiliates never count for helping (rule 11)."""
 
     group_id: str
 
@@ -139,7 +139,7 @@ class ChainRegistered(ChainFact):
     industry_codes: tuple[str, ...]
 
 
-# --- pilots -------------------------------------------------------------------------------------------------------------
+# --- pilots ---
 
 
 class PilotFact(Fact, topic=Topic("pilot-registration.pilots"), key="pilot_id"):
@@ -167,7 +167,7 @@ class PilotShareConfirmed(PilotFact):
 
 
 class QualityMapPublished(PilotFact):
-    """A version of the quality map: how many nodes and edges, coverage of nodes by NQI elements (covered of total), content hash."""
+    """A version of the quality map: nodes, edges, nodes covered by an NQI element, and the content hash."""
 
     map_version: int
     nodes: int
@@ -279,7 +279,7 @@ class PilotWithdrawn(PilotFact):
     reason: str
 
 
-# --- quality issues -----------------------------------------------------------------------------------------------------
+# --- quality issues ---
 
 
 class IssueFact(Fact, topic=Topic("pilot-registration.issues", partitions=6), key="issue_id"):
@@ -345,7 +345,7 @@ class IssueReopened(IssueFact):
     reason: str
 
 
-# --- key projects -------------------------------------------------------------------------------------------------------
+# --- key projects ---
 
 
 class KeyProjectFact(Fact, topic=Topic("pilot-registration.key-projects"), key="project_id"):

@@ -67,8 +67,8 @@ class Commands:
     ) -> Answer:
         """Runs `call` until its writes are committed once, and answers; equal requests share the answer.
 
-        `key` and `body` are HMACs. `call` loads, asks the domain and saves; it may run several times, so it does nothing
-        else. Raises whatever refusal the domain raised, IdempotencyKeyReused, StaleVersion, BusyTryAgain.
+        `key` and `body` are HMACs. `call` loads, asks the domain and saves; it may run several times, so it does no
+        more. Raises whatever refusal the domain raised, IdempotencyKeyReused, StaleVersion, BusyTryAgain.
         """
         if self.skewed():
             raise ClockSkewed
@@ -82,7 +82,7 @@ class Commands:
         # Shielded: a client that hangs up does not take the command away from those who wait for the same answer.
         return await asyncio.shield(flight.task)
 
-    async def _decide(
+    async def _decide(  # noqa: PLR0917 - the arguments of `execute`, passed on
         self, key: str, body: str, lock: str, actor: Actor, correlation_id: str, call: Call, expected: int | None
     ) -> Answer:
         pause = 0.002

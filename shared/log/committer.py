@@ -38,7 +38,7 @@ class IdempotencyKeyReused(DomainError):
 
 @dataclass(slots=True)
 class Pending:
-    """A decided command that waits for its group: key and body as HMACs, its work, and the aggregate it answers with."""
+    """A decided command that waits for its group: key and body as HMACs, its work, what it answers with."""
 
     key: str
     body: str
@@ -194,7 +194,7 @@ class Committer:
 
 
 def commit_document(log_id: str, prepared: writes.Prepared) -> dict[str, Any]:
-    """The skeleton of a commit document: pending, with its events; empty arrays are left out (an index would hold them)."""
+    """A pending commit document with its events; empty arrays are left out (a unique index would hold them)."""
     document: dict[str, Any] = {"log_id": log_id, "at": prepared.at, "pending": True}
     if prepared.events:
         document["events"] = prepared.events

@@ -24,6 +24,7 @@ from faststream.kafka import KafkaBroker
 from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
 
+from shared.contracts import topics
 from shared.contracts.fact import Fact, Recorded
 from shared.kernel import SYSTEM
 from shared.log import sessions, transactions, wire, writes
@@ -139,7 +140,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Why this consumer is not well, as a sentence; None when it is (rule 24)."""
         if self.stopped:
             return "; ".join(f"{partition}: {why}" for partition, why in self.stopped.items())
-        consumer = self._subscriber.consumer
+        consumer = self._kafka
         coordinator = getattr(consumer, "_coordinator", None)
         if coordinator is None:
             return "the consumer has not joined its group"
@@ -156,7 +157,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         try:
             behind: dict[str, int] = dict.fromkeys(self.topics, 0)
             for topic in self.topics:
-                partitions = [TopicPartition(topic, p) for p in reader.partitions_for_topic(topic) or await _wait(reader, topic)]
+                partitions = [TopicPartition(topic, p) for p in range(topics()[topic])]
                 for partition, end in (await reader.end_offsets(partitions)).items():
                     position = await self.database.positions.find_one({"_id": _name(partition)})
                     behind[topic] += end - (position["next"] if position else 0)
@@ -164,7 +165,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         finally:
             await reader.stop()
 
-    # --- ownership ---------------------------------------------------------------------------------------------------
+    # --- ownership ---
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Drains the running batch, then forgets: caches live only as long as the claim."""
@@ -177,7 +178,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Pauses first (aiokafka has published the assignment already), then claims in the background."""
         if assigned:
-            self._subscriber.consumer.pause(*assigned)
+            self._kafka.pause(*assigned)
             self._claiming = asyncio.create_task(self._claim_all(list(assigned)))
 
     async def _claim_all(self, partitions: list[TopicPartition]) -> None:
@@ -185,7 +186,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         while partitions:
             try:
                 await self._check_tails(partitions)
-                consumer = self._subscriber.consumer
+                consumer = self._kafka
                 for partition in list(partitions):
                     claim = await self._claim(partition)
                     self._claims[partition] = claim
@@ -256,7 +257,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         finally:
             await reader.stop()
 
-    # --- application -------------------------------------------------------------------------------------------------
+    # --- application ---
 
     async def _hear(self, message: Any) -> None:
         async with self._running:
@@ -273,7 +274,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         while start < len(records) and records[start].offset < claim.next:
             start += 1
         if start < len(records) and records[start].offset != claim.next:
-            self._subscriber.consumer.seek(partition, claim.next)
+            self._kafka.seek(partition, claim.next)
             return
         alone_until = -1
         while start < len(records):
@@ -296,7 +297,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
                 continue
             start += len(batch)
 
-    async def _apply_until_done(self, partition: TopicPartition, claim: Claim, batch: list[Any], *, alone: bool) -> None:
+    async def _apply_until_done(
+        self, partition: TopicPartition, claim: Claim, batch: list[Any], *, alone: bool
+    ) -> None:
         """Retries what is transient for as long as we own the partition; alone, three failures make a dead letter."""
         pause, failures, code = 0.01, 0, None
         while True:
@@ -337,7 +340,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
                 self.counts["duplicates"] += 1
                 continue
             if head.prev != seq:
-                raise RebuildNeeded(f"seq {head.seq} follows {head.prev}, but {seq} was applied last: facts are missing")
+                raise RebuildNeeded(f"seq {head.seq} follows {head.prev}, but {seq} was applied last: facts miss")
             seq = head.seq
             heard.append(_Heard(record, head))
         log_id = heard[-1].head.log_id if heard else claim.log_id
@@ -412,39 +415,37 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """We are not the owner any more, or unsure: stop reading, drop what we hold, claim again."""
         self._claims.pop(partition, None)
         with suppress(Exception):
-            self._subscriber.consumer.pause(partition)
+            self._kafka.pause(partition)
             self._claiming = asyncio.create_task(self._reclaim(partition))
 
     async def _reclaim(self, partition: TopicPartition) -> None:
-        """Asks the coordinator by committing: accepted means we are the owner, so claim; refused means rejoin follows."""
+        """Asks the coordinator by committing: accepted means we own it, so claim; refused means rejoin."""
         pause = 0.2
-        while partition in self._subscriber.consumer.assignment():
+        while partition in self._kafka.assignment():
             await asyncio.sleep(pause)
             position = await self.database.positions.find_one({"_id": _name(partition)})
             try:
-                await self._subscriber.consumer.commit({partition: position["next"]})
+                await self._kafka.commit({partition: position["next"]})
             except KafkaError:
                 pause = min(pause * 2, _PAUSE_SECONDS_MAX)
                 continue
             await self._claim_all([partition])
             return
 
+    @property
+    def _kafka(self) -> Any:
+        """aiokafka's consumer behind the subscriber; there is one from `start` to `stop`."""
+        return self._subscriber.consumer
+
     def _stop(self, partition: TopicPartition, why: str) -> None:
         self.stopped[_name(partition)] = why
         self._claims.pop(partition, None)
-        self._subscriber.consumer.pause(partition)
+        self._kafka.pause(partition)
         log.error("consumer.stopped", partition=_name(partition), reason=why)
 
 
 async def _as_it_is(message: Any) -> Any:
     return message
-
-
-async def _wait(reader: Any, topic: str) -> set[int]:
-    await reader._client.force_metadata_update()
-    reader._client.add_topic(topic)
-    await reader._client.force_metadata_update()
-    return reader.partitions_for_topic(topic) or set()
 
 
 def _name(partition: TopicPartition) -> str:

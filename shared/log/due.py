@@ -71,11 +71,9 @@ class DueQueue:
             return outcome
 
         try:
-            await self.commands.execute(
-                key=key, body="", lock=item["ref"], actor=SYSTEM, correlation_id=key, call=call
-            )
+            await self.commands.execute(key=key, body="", lock=item["ref"], actor=SYSTEM, correlation_id=key, call=call)
         except DomainError as error:
-            if error.status >= 500:  # noqa: PLR2004 - busy: comes again
+            if error.status >= 500:
                 return False
             log.warning("due.refused", item=item["_id"], code=error.code)
             closed = {"state": "refused", "code": error.code}

@@ -1,4 +1,4 @@
-"""Sends sequenced commits to Kafka: one idempotent producer session per claim, explicit partitions, acks from all (rule 10)."""
+"""Sends sequenced commits to Kafka: one idempotent producer session per claim (rule 10)."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Sequencer:
         self.log_id = document["log_id"]
 
     async def run(self) -> None:
-        """Leads when nobody else does, until cancelled. Stops with a sentence in `stopped` when going on would lose facts."""
+        """Leads when nobody else does, until cancelled. Says in `stopped` why going on would lose facts."""
         pause = 0.05
         try:
             while True:

@@ -1,4 +1,4 @@
-"""The unit of work: what one command, or one batch of reactions, wants to write, collected before anything is written."""
+"""The unit of work: what one command, or one batch of reactions, wants to write, before anything is written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Save:
 class Row:
     """A write of a row without a version: `set` merges fields (and creates), `insert` must not exist, `delete` removes.
 
-    Rows are what reactions know of others (`known_*`), previews, sheets: folded in memory, so one row is written once a batch.
+    What reactions know of others (`known_*`) and previews: folded in memory, so one row is written once a batch.
     """
 
     collection: str
@@ -49,7 +49,7 @@ class Due:
 class Work:
     """Collects saves, rows, guards and due items of one command or batch; the log commits it as a whole.
 
-    `actor` and `correlation_id` go into every fact's envelope; `causation_id` is the id of the fact or command that led to it.
+    `actor` and `correlation_id` go into every fact's envelope; `causation_id` is the id of the fact that led to it.
     """
 
     def __init__(self, *, actor: Actor, correlation_id: str, causation_id: str | None = None) -> None:
@@ -67,7 +67,7 @@ class Work:
         self._causes: dict[int, str] = {}
 
     def save(self, collection: str, aggregate: Aggregate) -> None:
-        """Stores the aggregate with the facts it recorded; one without facts has not changed, and saving it is a bug."""
+        """Stores the aggregate with the facts it recorded; without facts it has not changed: saving it is a bug."""
         if not aggregate.recorded:
             raise ValueError(f"{collection}/{aggregate.id} is saved without a fact")
         first = self.saves.get((collection, aggregate.id))
@@ -83,11 +83,11 @@ class Work:
         return self._causes.get(id(fact), self.causation_id)
 
     def guard(self, collection: str, aggregate: Aggregate) -> None:
-        """Puts a read that matters into the transaction: the commit fails if this aggregate changed meanwhile (rule 1)."""
+        """Puts a read that matters into the transaction: the commit fails if it changed meanwhile (rule 1)."""
         self.guards[collection, aggregate.id] = aggregate.version
 
     def set(self, collection: str, key: str, fields: Mapping[str, Any]) -> None:
-        """Merges fields (dotted paths allowed) into a row, creating it when it is missing; later calls win, field by field."""
+        """Merges fields (dotted paths allowed) into a row, creating it when missing; later calls win by field."""
         row = self.rows.get((collection, key))
         if row is None or row.mode == "delete":
             row = self.rows[collection, key] = Row(collection, key, "set", {})
@@ -119,7 +119,7 @@ _current: ContextVar[Work] = ContextVar("work")
 
 
 def current_work() -> Work:
-    """The work in progress; stores write into it. There is none outside a command or a reaction, and asking then is a bug."""
+    """The work in progress; stores write into it. There is none outside a command or a reaction."""
     return _current.get()
 
 

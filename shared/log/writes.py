@@ -47,7 +47,7 @@ class Prepared:
 
 
 def canonical(fact: Fact) -> str:
-    """A fact's data as canonical JSON: sorted keys, no blanks, UTF-8, decimals as text; the bytes that travel and are hashed."""
+    """A fact's data as canonical JSON: sorted keys, no blanks, UTF-8; the bytes that travel and are hashed."""
     return json.dumps(fact.model_dump(mode="json"), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 

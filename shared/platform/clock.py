@@ -1,4 +1,4 @@
-"""Recorded and civil time of a service: the machine's clock, outside production moved by the development clock (rule 6)."""
+"""Recorded and civil time of a service: the machine's, outside production moved by a document (rule 6)."""
 
 from __future__ import annotations
 

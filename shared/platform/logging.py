@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from opentelemetry import trace
 
-_NOISY = {"aiokafka": logging.WARNING, "pymongo": logging.WARNING, "httpcore2": logging.WARNING, "httpx2": logging.WARNING}
+_NOISY = dict.fromkeys(("aiokafka", "pymongo", "httpcore2", "httpx2"), logging.WARNING)
 
 
 def configure_logging(*, service: str, slot: str, level: str) -> None:

@@ -31,7 +31,7 @@ class ServiceSettings(BaseSettings):
     cursor_key: SecretStr
     issuer: str
     audience: str = "liandong"
-    token_algorithm: Literal["EdDSA", "ES256"] = "EdDSA"
+    token_algorithm: Literal["EdDSA", "ES256"] = "EdDSA"  # noqa: S105 - the name of an algorithm
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     otlp_endpoint: str = ""
     graceful_seconds: float = Field(default=10.0, gt=0, le=120)
@@ -72,5 +72,7 @@ class ServiceSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Explicit arguments first, then the environment, then secret files (named without the prefix)."""
         folder = os.environ.get(_SECRETS_DIR)
-        files = SecretsSettingsSource(settings_cls, secrets_dir=folder, env_prefix="") if folder else file_secret_settings
+        files = (
+            SecretsSettingsSource(settings_cls, secrets_dir=folder, env_prefix="") if folder else file_secret_settings
+        )
         return init_settings, env_settings, files

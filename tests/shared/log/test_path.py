@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from deploy.local.stack import Stack
 from pydantic import SecretStr
+
+from deploy.local.stack import Stack
 from shared.contracts.fact import Recorded
 from shared.contracts.pilot_registration import ChainRegistered
 from shared.kernel import SYSTEM, Aggregate, Answer
