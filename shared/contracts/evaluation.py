@@ -90,7 +90,7 @@ class ScorecardFact(Fact, topic=Topic("evaluation.scorecards"), key="scorecard_i
 
 
 class ScorecardPublished(ScorecardFact):
-    """Figures effective up to `effective`, known up to `inputs`; hashed as a whole and linked to the revision before."""
+    """Figures effective up to `effective`, known up to `inputs`; hashed, and linked to the revision before."""
 
     revision: int
     subject_kind: SubjectKind

@@ -85,7 +85,7 @@ async def test_no_child_outlives_a_parent_killed_with_sigkill(tmp_path: Path) ->
 def test_missing_jars_without_a_network_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIANDONG_CACHE", str(tmp_path))
     monkeypatch.setenv("LIANDONG_OFFLINE", "1")
-    with pytest.raises(FetchError, match="46 of 46 Kafka jars are not in .* unset it once with a network"):
+    with pytest.raises(FetchError, match=r"46 of 46 Kafka jars are not in .* unset it once with a network"):
         kafka_class_path(lambda line: None)
 
 
