@@ -14,7 +14,7 @@ from deploy.local.fetch import cache_folder
 
 CLUSTER_ID = "TGlhbmRvbmdMaWFuZG9uZw"
 
-# Measured settings: a small node that fails over quickly (docs/decisions/0003-local-stack.md).
+# Measured settings: a small node that fails over quickly.
 _SETTINGS = """
 num.network.threads=1
 num.io.threads=2

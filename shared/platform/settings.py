@@ -31,7 +31,7 @@ class ServiceSettings(BaseSettings):
     cursor_key: SecretStr
     issuer: str
     audience: str = "liandong"
-    token_algorithm: Literal["EdDSA", "ES256"] = "EdDSA"  # noqa: S105 - the name of an algorithm
+    token_algorithm: Literal["EdDSA", "ES256"] = "ES256"  # noqa: S105 - the name of an algorithm
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     otlp_endpoint: str = ""
     graceful_seconds: float = Field(default=10.0, gt=0, le=120)

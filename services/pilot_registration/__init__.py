@@ -1,0 +1,5 @@
+"""Owns the registry of parties.
+
+Hears: nothing.
+Says: PartyRegistered.
+"""

@@ -1,0 +1,1 @@
+"""The country's codes as pure functions: each names its standard."""

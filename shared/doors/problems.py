@@ -1,0 +1,105 @@
+"""Refusals as problem+json (RFC 9457): a stable code, Chinese and English, and every faulty field."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from shared.kernel import DomainError, FieldError, Forbidden, InvalidInput, NotFound
+
+log = structlog.get_logger()
+
+_FIELD_RULES: dict[str, tuple[str, str]] = {
+    "missing": ("必填", "This field is required"),
+    "extra_forbidden": ("没有这个字段", "There is no such field"),
+    "enum": ("不在可选值之中", "Not one of the allowed values"),
+    "literal_error": ("不在可选值之中", "Not one of the allowed values"),
+    "string_too_long": ("太长", "Too long"),
+    "string_too_short": ("太短", "Too short"),
+    "string_pattern_mismatch": ("格式不对", "The format is wrong"),
+    "json_invalid": ("不是有效的 JSON", "This is not valid JSON"),
+}
+
+
+class MethodNotAllowed(DomainError):
+    """The address exists, but not with this method."""
+
+    code = "method-not-allowed"
+    status = 405
+    zh = "此地址不支持该方法"
+    en = "This address does not take that method"
+
+
+class Unavailable(DomainError):
+    """The store cannot be reached right now."""
+
+    code = "unavailable"
+    status = 503
+    zh = "暂时无法提供服务,请稍后用同一个 Idempotency-Key 重试"
+    en = "Not available right now: try again with the same Idempotency-Key"
+
+
+class Broken(DomainError):
+    """A fault of ours; the log has it under the correlation id."""
+
+    code = "internal"
+    status = 500
+    zh = "系统内部错误,请把 correlation_id 告知管理员"
+    en = "A fault of ours: tell the operator the correlation id"
+
+
+def install(app: FastAPI) -> None:
+    """Makes every refusal of the application a problem."""
+
+    @app.exception_handler(DomainError)
+    async def refused(request: Request, error: DomainError) -> JSONResponse:
+        return problem(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem(request, InvalidInput(errors=[_field_error(fault) for fault in error.errors()]))
+
+    @app.exception_handler(HTTPException)
+    async def routed(request: Request, error: HTTPException) -> JSONResponse:
+        known = {404: NotFound, 405: MethodNotAllowed, 403: Forbidden}
+        return problem(request, known.get(error.status_code, InvalidInput)())
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        log.error("request.broken", path=request.url.path, exc_info=error)
+        return problem(request, Broken())
+
+
+def problem(request: Request, error: DomainError) -> JSONResponse:
+    """The answer to a refusal. A record out of scope and a missing one answer with the same bytes."""
+    english = request.headers.get("accept-language", "zh").lower().startswith("en")
+    body: dict[str, Any] = {
+        "type": f"urn:liandong:problem:{quote(error.code)}",
+        "title": error.code,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.sentence("en" if english else "zh"),
+        "detail_zh": error.sentence("zh"),
+        "detail_en": error.sentence("en"),
+    }
+    if error.errors:
+        body["errors"] = [_shown(fault) for fault in error.errors]
+    return JSONResponse(body, error.status, media_type="application/problem+json")
+
+
+def _shown(fault: FieldError) -> dict[str, str]:
+    shown = {"field": fault.field, "rule": fault.rule, "zh": fault.zh, "en": fault.en}
+    return shown | ({"value": fault.value} if fault.value is not None else {})
+
+
+def _field_error(fault: dict[str, Any]) -> FieldError:
+    # The value is left out: it may hold what must not be repeated, an id above all.
+    field = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header"))
+    zh, en = _FIELD_RULES.get(fault["type"], ("取值不对", str(fault["msg"])))
+    return FieldError(field=field or "body", rule=fault["type"], zh=zh, en=en)

@@ -1,0 +1,122 @@
+"""Turns a service's parts into a running application: its log, its doors, its health."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import generate_latest
+from pymongo.errors import PyMongoError
+
+from shared.doors import problems
+from shared.doors.doors import Doors, ReadRequest
+from shared.doors.tokens import TokenVerifier
+from shared.log.consumer import Reactions
+from shared.log.due import DueTable
+from shared.log.indexes import Index
+from shared.log.runtime import Log
+from shared.platform.logging import configure_logging
+from shared.platform.mongo import connect
+from shared.platform.settings import ServiceSettings
+from shared.platform.telemetry import Metrics, configure_tracing
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a service is built from."""
+
+    settings: ServiceSettings
+    database: Any
+    log: Log
+    doors: Doors
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a service brings: routes, what it reacts to, what fires in time, and its collections and indexes."""
+
+    routers: Sequence[APIRouter]
+    reactions: Reactions = field(default_factory=dict)
+    due: DueTable = field(default_factory=dict)
+    collections: Sequence[str] = ()
+    indexes: Sequence[Index] = ()
+
+
+def serve(settings: ServiceSettings, *, title: str, build: Callable[[Parts], Service]) -> FastAPI:
+    """The application of one service: starts its log, opens its doors, and on the way out closes them first."""
+    configure_logging(service=settings.name, slot=settings.slot, level=settings.log_level)
+    configure_tracing(service=settings.name, slot=settings.slot, endpoint=settings.otlp_endpoint)
+    database = connect(settings)
+    log = Log(database, settings)
+    doors = Doors(
+        verifier=TokenVerifier(
+            issuer=settings.issuer, audience=settings.audience, algorithm=settings.token_algorithm
+        ),
+        commands=log.commands,
+        now=log.now,
+        hmac_key=settings.hmac_key.get_secret_value(),
+        cursor_key=settings.cursor_key.get_secret_value(),
+    )  # fmt: skip
+    service = build(Parts(settings, database, log, doors))
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await log.start(
+            reactions=service.reactions,
+            due=service.due,
+            extra_indexes=service.indexes,
+            collections=service.collections,
+        )
+        try:
+            yield
+        finally:
+            await log.stop()
+            database.client.close()
+
+    app = FastAPI(title=title, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    problems.install(app)
+
+    @app.exception_handler(PyMongoError)
+    async def store_away(request: Request, _error: PyMongoError) -> JSONResponse:
+        return problems.problem(request, problems.Unavailable())
+
+    for router in service.routers:
+        app.include_router(router)
+    app.include_router(_health(log, doors))
+    return app
+
+
+def _health(log: Log, doors: Doors) -> APIRouter:
+    router = APIRouter()
+    metrics = Metrics()
+
+    @router.get("/health/live", tags=["health"])
+    async def live() -> JSONResponse:
+        complaints = log.complaints()
+        return JSONResponse({"complaints": complaints}, 503 if complaints else 200)
+
+    @router.get("/health/ready", tags=["health"])
+    async def ready() -> JSONResponse:
+        complaints = log.complaints()
+        if not log.sequencer.log_id:
+            complaints.append("the log is not open yet")
+        body = {"complaints": complaints, "clock_offset_us": log.clock.offset_us}
+        return JSONResponse(body, 503 if complaints else 200)
+
+    @router.get("/operations/figures", tags=["operations"])
+    async def figures(_request: Annotated[ReadRequest, Depends(doors.reader("operations.read"))]) -> JSONResponse:
+        return JSONResponse(await log.figures())
+
+    @router.get("/metrics", tags=["health"])
+    async def measured() -> Response:
+        figures = await log.figures()
+        metrics.facts.labels("written").set(figures["facts"])
+        metrics.facts.labels("published").set(figures["published"])
+        metrics.dead_letters.labels("waiting").set(figures["dead_letters"])
+        for topic, behind in figures["lag"].items():
+            metrics.lag.labels(topic).set(behind)
+        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
+
+    return router
