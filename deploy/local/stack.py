@@ -12,10 +12,11 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import httpx2
@@ -168,10 +169,10 @@ class Stack:
             self._lock.close()
             self._lock = None
 
-    async def start(self, name: str) -> None:
-        """Starts one child (again) and waits until it is ready."""
+    async def start(self, name: str, **environment: str) -> None:
+        """Starts one child (again), for this once with more in its environment, and waits until it is ready."""
         child = self.children.get(name) or self._define(name)
-        await self._spawn(child)
+        await self._spawn(child, environment)
         await self._until_ready(child)
         self._write_state()
 
@@ -281,9 +282,15 @@ class Stack:
         self.children[name] = child
         return child
 
-    async def _spawn(self, child: Child) -> None:
+    async def wait_exit(self, name: str) -> None:
+        """Returns when the child has ended by itself."""
+        process = self.children[name].process
+        if process is not None:
+            await process.wait()
+
+    async def _spawn(self, child: Child, more: Mapping[str, str] = MappingProxyType({})) -> None:
         child.log = (self.home / "logs" / f"{child.name}.log").open("ab")
-        environment = {**os.environ, **child.env, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PROJECT)}
+        environment = {**os.environ, **child.env, **more, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PROJECT)}
         child.process = await asyncio.create_subprocess_exec(
             *_die_with_parent(), *child.argv, env=environment, cwd=PROJECT, start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +91,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self.counts: Counter[str] = Counter()
         self._claims: dict[TopicPartition, Claim] = {}
         self._running = asyncio.Lock()
-        self._claiming: asyncio.Task[None] | None = None
+        self._claiming: set[asyncio.Task[None]] = set()
         self._last_at = 0
         self._broker = KafkaBroker(
             bootstrap, apply_types=False, allow_auto_create_topics=False, logger=None, log_level=logging.DEBUG,
@@ -132,8 +132,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Finishes the running batch and leaves, within a bound."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._broker.stop(), 15)
-        if self._claiming is not None:
-            self._claiming.cancel()
+        self._give_up_claiming()
         self._claims.clear()
 
     def complaint(self) -> str | None:
@@ -169,8 +168,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Drains the running batch, then forgets: caches live only as long as the claim."""
-        if self._claiming is not None:
-            self._claiming.cancel()
+        self._give_up_claiming()
         async with self._running:
             for partition in revoked:
                 self._claims.pop(partition, None)
@@ -179,7 +177,16 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Pauses first (aiokafka has published the assignment already), then claims in the background."""
         if assigned:
             self._kafka.pause(*assigned)
-            self._claiming = asyncio.create_task(self._claim_all(list(assigned)))
+            self._claim_later(self._claim_all(list(assigned)))
+
+    def _claim_later(self, claiming: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(claiming)
+        self._claiming.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._claiming.discard)
+
+    def _give_up_claiming(self) -> None:
+        for task in self._claiming:
+            task.cancel()
 
     async def _claim_all(self, partitions: list[TopicPartition]) -> None:
         pause = 0.05
@@ -416,7 +423,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._claims.pop(partition, None)
         with suppress(Exception):
             self._kafka.pause(partition)
-            self._claiming = asyncio.create_task(self._reclaim(partition))
+            self._claim_later(self._reclaim(partition))
 
     async def _reclaim(self, partition: TopicPartition) -> None:
         """Asks the coordinator by committing: accepted means we own it, so claim; refused means rejoin."""

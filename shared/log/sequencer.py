@@ -148,6 +148,7 @@ class Sequencer:
         commits = await self._sequence()
         if commits:
             await self._publish(commits)
+            failpoint("publish.before_mark")
             self._acked = self._state["next"] - 1
             return
         if self._state["published"] == self._acked:

@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import httpx2
 import pytest
@@ -15,7 +16,10 @@ import pytest_asyncio
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from deploy.local.doctor import NotReady
 from deploy.local.stack import Stack
+from shared.codes.uscc import check_character
+from shared.log.failpoints import NAMES
 
 PARTY = {
     "uscc": "91340100MA2T00015G",
@@ -167,21 +171,25 @@ async def test_pages_hold_every_party_once_and_a_forged_cursor_is_refused(provin
     assert forged.json()["code"] == "cursor-invalid"
 
 
+async def until_answered(stack: Stack, who: dict[str, str], uscc: str) -> httpx2.Response:
+    """Registers under one key until there is an answer, as a client does whose service is away for a while."""
+    deadline = asyncio.get_running_loop().time() + 90
+    while True:
+        try:
+            answer = await register(stack, who, PARTY | {"uscc": uscc}, key=uscc)
+            if answer.status_code != 503:
+                return answer
+        except httpx2.HTTPError:
+            pass
+        assert asyncio.get_running_loop().time() < deadline, "the service never came back"
+        await asyncio.sleep(0.1)
+
+
 async def test_services_killed_in_the_middle_lose_and_double_nothing(province: Stack) -> None:
     office = await token(province, roles="office", regions="*")
     codes = [_uscc(i) for i in range(60)]
 
-    async def once(uscc: str) -> httpx2.Response:
-        while True:
-            try:
-                answer = await register(province, office, PARTY | {"uscc": uscc}, key=uscc)
-            except httpx2.HTTPError:
-                await asyncio.sleep(0.1)  # the service is away: the same key until there is an answer
-                continue
-            if answer.status_code != 503:
-                return answer
-
-    load = asyncio.gather(*(once(uscc) for uscc in codes))
+    load = asyncio.gather(*(until_answered(province, office, uscc) for uscc in codes))
     await province.kill("pilot-registration-0")
     await province.kill("evaluation-0")
     await asyncio.gather(province.start("pilot-registration-0"), province.start("evaluation-0"))
@@ -194,8 +202,25 @@ async def test_services_killed_in_the_middle_lose_and_double_nothing(province: S
     assert figures["dead_letters"] == 0
 
 
-def _uscc(serial: int) -> str:
-    from shared.codes.uscc import check_character
+@pytest.mark.parametrize("window", sorted(NAMES))
+async def test_a_process_that_dies_at_this_window_loses_and_doubles_nothing(province: Stack, window: str) -> None:
+    office = await token(province, roles="office", regions="*")
+    codes = [_uscc(1000 + 10 * sorted(NAMES).index(window) + i) for i in range(8)]
+    name = "evaluation-0" if window.startswith("consume") else "pilot-registration-0"
+    await province.terminate(name)
+    with suppress(NotReady):  # some windows lie before the service is ready
+        await province.start(name, LIANDONG_FAILPOINTS=f"{window}=kill@1")
 
+    load = asyncio.gather(*(until_answered(province, office, uscc) for uscc in codes))
+    await asyncio.wait_for(province.wait_exit(name), 60)
+    await province.start(name)
+    answers = await load
+
+    assert {answer.status_code for answer in answers} == {201}
+    heard = [(await subject(province, uscc, office)).json()["registered"]["fact"] for uscc in codes]
+    assert heard == [answer.json()["facts"][0] for answer in answers]
+
+
+def _uscc(serial: int) -> str:
     seventeen = f"91440300{serial:09d}"
     return seventeen + check_character(seventeen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from shared.contracts.fact import Recorded
 from shared.contracts.pilot_registration import ChainRegistered
 from shared.kernel import SYSTEM, Aggregate, Answer
 from shared.log.committer import IdempotencyKeyReused
+from shared.log.due import DueQueue, MongoAgenda
 from shared.log.runtime import Log
 from shared.log.store import Documents, Rows
 from shared.platform.mongo import connect
@@ -298,3 +299,66 @@ async def test_what_travels_is_a_cloud_event(stack: Stack) -> None:
         assert event.get_type() == "liandong.pilot-registration.ChainRegistered.v1"
         assert event.get_subject() == "cloud"
         assert event.get_data() == {"chain_id": "cloud", "industry_codes": [], "name": "联动"}
+
+
+async def test_rule_01_a_guarded_read_that_changed_makes_the_command_decide_afresh(stack: Stack) -> None:
+    async with publisher(stack) as here, publisher(stack, slot=1) as other:
+        await register(here, "quota", "open")
+        seen: list[str] = []
+
+        async def use_quota() -> Chain:
+            chains = Documents(here.database, "chains", Chain)
+            quota = await chains.find_one("quota")
+            assert quota is not None
+            seen.append(quota.name)
+            if len(seen) == 1:
+                await register(other, "quota", "closed")  # somebody else changes it between our read and our commit
+            chains.guard(quota)
+            chain = Chain(id="guarded", name=quota.name)
+            fact = ChainRegistered(chain_id="guarded", name=quota.name, industry_codes=())
+            chain.record(fact, effective_at=datetime(2026, 1, 1, tzinfo=UTC))
+            chains.save(chain)
+            return chain
+
+        await here.commands.execute(
+            key="guarded", body="b", lock="guarded", actor=SYSTEM, correlation_id="test", call=use_quota
+        )
+        stored = await here.database.chains.find_one({"_id": "guarded"})
+        assert seen == ["open", "closed"]
+        assert stored["name"] == "closed"
+
+
+async def test_rule_23_a_due_item_fires_once_though_two_processes_look(stack: Stack) -> None:
+    fired: list[str] = []
+
+    def queue(log: Log) -> DueQueue:
+        async def fire(ref: str, at: datetime) -> Chain:
+            fired.append(ref)
+            chains = Documents(log.database, "chains", Chain)
+            chain = await chains.find_one(ref)
+            assert chain is not None
+            chain.name = "fired"
+            fact = ChainRegistered(chain_id=ref, name="fired", industry_codes=())
+            chain.record(fact, effective_at=at)
+            chains.save(chain)
+            return chain
+
+        return DueQueue(log.database, log.commands, {"chain.fire": fire}, now=log.now, poll_seconds=1)
+
+    async with publisher(stack) as here, publisher(stack, slot=1) as other:
+
+        async def schedule() -> Chain:
+            chain = Chain(id="due", name="waits")
+            fact = ChainRegistered(chain_id="due", name="waits", industry_codes=())
+            chain.record(fact, effective_at=here.now())
+            Documents(here.database, "chains", Chain).save(chain)
+            MongoAgenda().due("chain.fire", "due", due_at=here.now() + timedelta(days=5))
+            return chain
+
+        await here.commands.execute(key="due", body="b", lock="due", actor=SYSTEM, correlation_id="test", call=schedule)
+        assert await queue(here).fire_due() == 0
+        here.clock.offset_us = other.clock.offset_us = 6 * 24 * 3600 * 1_000_000
+        await asyncio.gather(queue(here).fire_due(), queue(other).fire_due())
+        assert set(fired) == {"due"}
+        assert await here.database.commits.count_documents({"events.subject": "due"}) == 2
+        assert await queue(here).fire_due() == 0
