@@ -104,3 +104,18 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except FileNotFoundError:
         return False
+
+
+async def test_three_and_three_nodes_go_on_when_a_broker_and_the_primary_are_killed(tmp_path: Path) -> None:
+    async with Stack(tmp_path, brokers=3, mongods=3) as cluster:
+        client = cluster.as_user("evaluation")
+        primary = (await client.admin.command("hello"))["primary"]
+        name = next(name for name, port in cluster.ports.items() if primary.endswith(f":{port}"))
+
+        await asyncio.gather(cluster.kill("kafka-1"), cluster.kill(name))
+
+        await client.evaluation.kept.insert_one({"_id": "after"})
+        assert (await client.admin.command("hello"))["primary"] != primary
+        await asyncio.gather(cluster.start("kafka-1"), cluster.start(name))
+        assert await client.evaluation.kept.count_documents({}) == 1
+        client.close()
