@@ -106,10 +106,10 @@ async def test_a_saved_aggregate_reads_back_with_its_version_and_regions(store: 
 
 
 async def test_a_second_save_moves_the_version_by_the_facts_recorded(store: Store) -> None:
-    await store.add(Chain.register("a", "first"))
+    await store.add(Chain.register("second", "first"))
 
     async def call() -> Chain:
-        chain = await store.chains.get("a", NATIONAL)
+        chain = await store.chains.get("second", NATIONAL)
         chain.rename("second")
         chain.rename("third")
         store.chains.save(chain)
@@ -118,17 +118,17 @@ async def test_a_second_save_moves_the_version_by_the_facts_recorded(store: Stor
     answer = await store.execute(call)
 
     assert (answer.version, len(answer.facts)) == (3, 2)
-    assert (await store.chains.read("a", NATIONAL)).name == "third"
+    assert (await store.chains.read("second", NATIONAL)).name == "third"
 
 
 async def test_what_lies_outside_the_scope_is_not_found(store: Store) -> None:
-    await store.add(Chain.register("a", "x", "320500"), Chain.register("b", "y"))
+    await store.add(Chain.register("there", "x", "320500"), Chain.register("everywhere", "y"))
 
     for scope in (ANHUI, NOBODY):
         with pytest.raises(NotFound):
-            await store.chains.read("a", scope)
-        assert (await store.chains.read("b", scope)).name == "y"
-        assert [chain.id for chain in (await store.chains.page(scope, {})).items] == ["b"]
+            await store.chains.read("there", scope)
+        assert (await store.chains.read("everywhere", scope)).name == "y"
+        assert [chain.id for chain in (await store.chains.page(scope, {})).items] == ["everywhere"]
 
 
 async def test_pages_hold_everything_once_in_order(store: Store) -> None:
