@@ -52,6 +52,26 @@ class FieldError:
     value: str | None = None
 
 
+@dataclass(frozen=True, slots=True, init=False)
+class RowError(FieldError):
+    """One fault of one cell of an uploaded sheet: sheet and column by their names, the row as Excel counts (from 1).
+
+    Row 0 means the sheet as a whole. `field` reads `质量问题清单!12.责任单位`.
+    """
+
+    sheet: str
+    row: int
+    column: str
+
+    def __init__(  # noqa: PLR0917 - the order in which people read a fault
+        self, sheet: str, row: int, column: str, rule: str, zh: str, en: str, value: str | None = None
+    ) -> None:
+        place = f"{sheet}!{row}" if row else sheet
+        fields = {"field": f"{place}.{column}" if column else place, "rule": rule, "zh": zh, "en": en, "value": value}
+        for name, content in (fields | {"sheet": sheet, "row": row, "column": column}).items():
+            object.__setattr__(self, name, content)
+
+
 class InvalidInput(DomainError):
     """The input breaks one or more field rules; every fault is listed."""
 
