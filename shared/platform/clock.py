@@ -24,6 +24,7 @@ class ServiceClock:
         self._document = database.client[CLOCK_DATABASE].clock
         self._production = production
         self.offset_us = 0
+        self._told = False
         self.skew_seconds = 0.0
 
     def now(self) -> datetime:
@@ -53,9 +54,18 @@ class ServiceClock:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def refresh(self) -> None:
-        """Reads the development clock once; it never runs backwards."""
+        """Reads the development clock once; production refuses it.
+
+        What a process reads first is where its log stands, which may be another year than the machine's; from then on
+        the clock never runs backwards.
+        """
+        if self._production:
+            return
         document = await self._document.find_one({"_id": "clock"})
-        self.offset_us = max(self.offset_us, int(document["offset_us"]) if document else 0)
+        if document is not None:
+            told = int(document["offset_us"])
+            self.offset_us = max(self.offset_us, told) if self._told else told
+        self._told = True
 
     async def _measure_skew(self) -> None:
         before = datetime.now(UTC)
