@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pymongo.read_concern import ReadConcern
 
-from shared.kernel import Aggregate, NotFound, RegionScope
+from shared.kernel import NATIONAL, Aggregate, NotFound, RegionScope
 from shared.log.work import current_work
 
 A = TypeVar("A", bound=Aggregate)
+T = TypeVar("T")
 PAGE_MAX = 200
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[A]):
-    """One page of aggregates in order of id; `after` continues it, or is None at the end."""
+class Page(Generic[T]):
+    """One page of aggregates or rows; `after` continues it, or is None at the end."""
 
-    items: tuple[A, ...]
+    items: tuple[T, ...]
     after: str | None
 
 
@@ -75,16 +77,27 @@ class Documents(Generic[A]):
         return self._load(document)
 
     async def page(
-        self, scope: RegionScope, where: Mapping[str, Any], *, after: str | None = None, limit: int = 50
+        self,
+        scope: RegionScope,
+        where: Mapping[str, Any],
+        *,
+        after: str | None = None,
+        limit: int = 50,
+        sort: str = "",
+        descending: bool = False,
     ) -> Page[A]:
-        """Aggregates that match and lie in scope, in order of id."""
-        query: dict[str, Any] = {**where, **scope_filter(scope)}
-        if after is not None:
-            query["_id"] = {"$gt": after}
-        limit = min(limit, PAGE_MAX)
-        documents = await self._documents.find(query).sort("_id", 1).limit(limit + 1).to_list(None)
-        items = tuple(self._load(document) for document in documents[:limit])
-        return Page(items, items[-1].id if len(documents) > limit else None)
+        """Aggregates that match and lie in scope, in order of a field (text or integer, indexed), equal ones by id.
+
+        Without `sort` in order of id. `after` is the page before's; it holds its place when others come or go between.
+        """
+        documents, after = await _page(
+            self._documents, where, scope, after=after, limit=limit, sort=sort, descending=descending
+        )
+        return Page(tuple(self._load(document) for document in documents), after)
+
+    async def count(self, scope: RegionScope, where: Mapping[str, Any]) -> int:
+        """How many aggregates match and lie in scope."""
+        return int(await self._documents.count_documents(_within(where, scope)))
 
     def _load(self, document: dict[str, Any]) -> A:
         document["id"] = document.pop("_id")
@@ -126,6 +139,33 @@ class Rows:
         found: list[dict[str, Any]] = await self._rows.find(dict(where)).sort(list(sort)).limit(limit).to_list(None)
         return found
 
+    async def find_many(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The rows of these keys that exist, by key, read in one go."""
+        wanted = sorted(set(keys))
+        found = await self._rows.find({"_id": {"$in": wanted}}).to_list(None) if wanted else []
+        return {row["_id"]: row for row in found}
+
+    async def page(
+        self,
+        where: Mapping[str, Any],
+        scope: RegionScope,
+        after: str | None = None,
+        limit: int = 50,
+        *,
+        sort: str = "",
+        descending: bool = False,
+    ) -> Page[dict[str, Any]]:
+        """Rows that match and lie in scope (their field `regions`), ordered and continued as `Documents.page` does.
+
+        A row that does not know its regions yet (the fact that tells them has not come) is seen nationally only.
+        """
+        rows, after = await _page(self._rows, where, scope, after=after, limit=limit, sort=sort, descending=descending)
+        return Page(tuple(rows), after)
+
+    async def count(self, where: Mapping[str, Any], scope: RegionScope = NATIONAL) -> int:
+        """How many rows match and lie in scope."""
+        return int(await self._rows.count_documents(_within(where, scope)))
+
 
 def scope_filter(scope: RegionScope) -> dict[str, Any]:
     """The part of a query that keeps it inside a scope; a document without regions belongs to everybody."""
@@ -133,3 +173,49 @@ def scope_filter(scope: RegionScope) -> dict[str, Any]:
         return {}
     prefixes = "|".join(sorted(re.escape(prefix) for prefix in scope.prefixes)) or "(?!)"
     return {"$or": [{"regions": {"$size": 0}}, {"regions": {"$regex": f"^(?:{prefixes})"}}]}
+
+
+def _within(where: Mapping[str, Any], scope: RegionScope, *more: Mapping[str, Any]) -> dict[str, Any]:
+    """All conditions at once: none may hide another that happens to use the same operator or field."""
+    conditions = [dict(condition) for condition in (where, scope_filter(scope), *more) if condition]
+    return conditions[0] if len(conditions) == 1 else {"$and": conditions} if conditions else {}
+
+
+async def _page(
+    collection: Any,
+    where: Mapping[str, Any],
+    scope: RegionScope,
+    *,
+    after: str | None,
+    limit: int,
+    sort: str,
+    descending: bool,
+) -> tuple[list[dict[str, Any]], str | None]:
+    limit, way = max(1, min(limit, PAGE_MAX)), -1 if descending else 1
+    query = _within(where, scope, _behind(after, sort, descending) if after is not None else {})
+    order = [(sort, way), ("_id", way)] if sort else [("_id", way)]
+    found = await collection.find(query).sort(order).limit(limit + 1).to_list(None)
+    if len(found) <= limit:
+        return found, None
+    last = found[limit - 1]
+    return found[:limit], json.dumps([_at(last, sort), last["_id"]], ensure_ascii=False) if sort else str(last["_id"])
+
+
+def _behind(after: str, sort: str, descending: bool) -> dict[str, Any]:
+    """What lies behind a place in the order; MongoDB puts a missing value first and compares within one type only."""
+    beyond = "$lt" if descending else "$gt"
+    if not sort:
+        return {"_id": {beyond: after}}
+    value, id = json.loads(after)
+    same = {sort: value, "_id": {beyond: id}}
+    if value is None:
+        return same if descending else {"$or": [same, {sort: {"$ne": None}}]}
+    others: list[dict[str, Any]] = [{sort: None}] if descending else []
+    return {"$or": [same, {sort: {beyond: value}}, *others]}
+
+
+def _at(document: Mapping[str, Any], path: str) -> Any:
+    value: Any = document
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
