@@ -8,9 +8,9 @@ import hmac
 import json
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 from typing import Any, Protocol
 
 import structlog
@@ -19,11 +19,24 @@ from fastapi.responses import JSONResponse
 
 from shared.doors.policy import ROLES, require
 from shared.doors.tokens import TokenVerifier
-from shared.kernel import Actor, Aggregate, Answer, DomainError, Outcome, RegionScope
+from shared.kernel import (
+    CIVIL,
+    Actor,
+    Aggregate,
+    Answer,
+    DomainError,
+    FieldError,
+    InvalidInput,
+    Outcome,
+    RegionScope,
+)
 
 _KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 _ETAG = re.compile(r'"(\d{1,9})"', re.ASCII)
 _CORRELATION = re.compile(r"[0-9A-Za-z-]{8,64}", re.ASCII)
+
+Call = Callable[[], Awaitable[Aggregate | Outcome]]
+"""What a command does: load, ask the domain, save; it may run several times."""
 
 
 class IdempotencyKeyMissing(DomainError):
@@ -90,6 +103,29 @@ class CommandRequest:
             call=call, expected_version=self._expected,
         )  # fmt: skip
 
+    async def execute_in_chunks(self, *, lock: str, chunks: Sequence[Call], last: Call) -> Answer:
+        """Commits each chunk under `<key>#<n>`, the last under the key itself (rule 8); a retry goes on where it broke.
+
+        Only the first chunk is held against `If-Match`, for the ones before move the version.
+        """
+        for number, call in enumerate(chunks):
+            await self._commands.execute(
+                key=f"{self._key}#{number}", body=self._body, lock=lock, actor=self.actor,
+                correlation_id=self._correlation_id, call=call,
+                expected_version=self._expected if number == 0 else None,
+            )  # fmt: skip
+        return await self._commands.execute(
+            key=self._key, body=self._body, lock=lock, actor=self.actor, correlation_id=self._correlation_id, call=last
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The two clocks of a read (rule 10 of the domain): effective up to an instant, known up to a place in this log."""
+
+    effective: datetime | None
+    known: int | None
+
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
@@ -153,6 +189,19 @@ class Doors:
 
         return dependency
 
+    def clocks(self) -> Callable[..., Awaitable[Clocks]]:
+        """A dependency for a route that can be asked on two clocks."""
+
+        async def dependency(
+            effective: str | None = Query(
+                None, max_length=40, description="ISO instant, or a date: the end of that day"
+            ),
+            known: int | None = Query(None, ge=0, description="place in this service's log"),
+        ) -> Clocks:
+            return Clocks(_effective(effective), known)
+
+        return dependency
+
     def accepted(self, answer: Answer, *, status: int = 200) -> JSONResponse:
         """A command's answer: id, version, the ids of the facts written, and the version as ETag."""
         body = {"id": answer.id, "version": answer.version, "facts": list(answer.facts), "details": answer.details}
@@ -193,6 +242,31 @@ class Doors:
         filters = sorted((k, v) for k, v in request.query_params.items() if k not in ("cursor", "limit"))
         bound = json.dumps([request.url.path, filters, after]).encode()
         return hmac.new(self._cursor_key, bound, hashlib.sha256).hexdigest()
+
+
+def _effective(given: str | None) -> datetime | None:
+    if given is None:
+        return None
+    try:
+        if len(given) == len("2026-01-01"):
+            # A civil day ends at 24:00 in Asia/Shanghai (rule 23); what is effective at that instant is the next day's.
+            day = datetime.combine(date.fromisoformat(given), time(), CIVIL)
+            return day + timedelta(days=1) - timedelta(microseconds=1)
+        at = datetime.fromisoformat(given.replace(" ", "+"))
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise InvalidInput(
+            errors=[
+                FieldError(
+                    "effective",
+                    "instant",
+                    "应为带时区的时刻或日期,例如 2026-01-01T00:00:00+08:00 或 2026-01-01",
+                    "Give an instant with its offset or a civil date, as 2026-01-01T00:00:00+08:00 or 2026-01-01",
+                )
+            ]
+        )
+    return at
 
 
 def _expected_version(request: Request) -> int | None:

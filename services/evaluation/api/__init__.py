@@ -1,0 +1,1 @@
+"""The HTTP doors of evaluation: subjects and indicators, closures, assessments, scorecards."""

@@ -1,0 +1,82 @@
+"""Publishing the scorecards of a cycle over HTTP."""
+
+from datetime import date, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.evaluation.handlers import OpenPublication, Scorecards
+from services.evaluation.handlers.scorecards import BUCKETS, ROUND
+from services.evaluation.policies.facts import end_of_day, start_of_day
+from shared.contracts.evaluation import SubjectKind
+from shared.doors.doors import CommandRequest, Doors
+from shared.kernel import FieldError, InvalidInput, instant
+
+PUBLISHED_KINDS = (SubjectKind.REGION, SubjectKind.ENTERPRISE, SubjectKind.INSTITUTION)
+Cycle = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,39}$")]
+
+
+class PublishInput(BaseModel):
+    """Which cycle, and the window in which facts count: a civil date means the whole day in Asia/Shanghai."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"cycle": "2026", "window_start": "2025-01-01", "window_end": "2026-12-31", "kinds": ["region"]}
+            ]
+        },
+    )
+    cycle: Cycle
+    window_start: datetime | date = Field(union_mode="left_to_right", description="instant (exclusive) or first day")
+    window_end: datetime | date = Field(union_mode="left_to_right", description="instant (inclusive) or last day")
+    kinds: list[SubjectKind] = Field(default=list(PUBLISHED_KINDS), min_length=1, max_length=3)
+
+
+def routes(scorecards: Scorecards, doors: Doors) -> APIRouter:
+    """One route: a publication is one command in many chunks."""
+    router = APIRouter()
+
+    @router.post("/scorecards/publish", status_code=201, tags=["scorecards"])
+    async def publish(
+        body: PublishInput, request: Annotated[CommandRequest, Depends(doors.command("scorecard.publish"))]
+    ) -> JSONResponse:
+        """Publishes every subject known by now, in chunks; the same key goes on where a lost connection broke off."""
+        command = _command(body)
+        answer = await request.execute_in_chunks(
+            lock=ROUND,
+            chunks=[
+                lambda: scorecards.open(command, at=request.at),
+                *(
+                    lambda bucket=bucket: scorecards.publish(body.cycle, bucket, at=request.at)
+                    for bucket in range(BUCKETS)
+                ),
+            ],
+            last=lambda: scorecards.close(body.cycle, at=request.at),
+        )
+        return doors.accepted(answer, status=201)
+
+    return router
+
+
+def _command(body: PublishInput) -> OpenPublication:
+    start, end = body.window_start, body.window_end
+    errors = [
+        FieldError(name, "offset-missing", "时刻须带时区,例如 2026-01-01T00:00:00+08:00", "An instant needs its offset")
+        for name, given in (("window_start", start), ("window_end", end))
+        if isinstance(given, datetime) and given.tzinfo is None
+    ]
+    if SubjectKind.INDIVIDUAL in body.kinds:
+        errors.append(
+            FieldError("kinds", "no-such-scorecard", "暂不发布个人记分卡", "No scorecards of individuals are published")
+        )
+    if errors:
+        raise InvalidInput(errors=errors)
+    return OpenPublication(
+        cycle=body.cycle,
+        window_start=start if isinstance(start, datetime) else instant(start_of_day(start) - 1),
+        window_end=end if isinstance(end, datetime) else instant(end_of_day(end)),
+        kinds=tuple(kind for kind in PUBLISHED_KINDS if kind in body.kinds),
+    )
