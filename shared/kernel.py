@@ -59,9 +59,9 @@ class RowError(FieldError):
     Row 0 means the sheet as a whole. `field` reads `质量问题清单!12.责任单位`.
     """
 
-    sheet: str
-    row: int
-    column: str
+    sheet: str = ""
+    row: int = 0
+    column: str = ""
 
     def __init__(  # noqa: PLR0917 - the order in which people read a fault
         self, sheet: str, row: int, column: str, rule: str, zh: str, en: str, value: str | None = None
