@@ -104,7 +104,14 @@ def covers(region: str, division_code: str) -> bool:
     Compares level by level: the region's trailing `00` pairs are stripped, what remains must be a prefix. The Corps is
     outside Xinjiang here as it is in the programme.
     """
-    return division_code.startswith(_stripped(region))
+    return division_code.startswith(prefix_of(region))
+
+
+def prefix_of(region: str) -> str:
+    """What the codes inside a region begin with: `340000` → `34`, `340100` → `3401`, `340104` → itself."""
+    while len(region) > 2 and region.endswith("00"):
+        region = region[:-2]
+    return region
 
 
 def province_of(code: str) -> str:
@@ -135,12 +142,6 @@ def checked_division(text: str, on: date) -> str:
     if not division(prefecture, on):
         raise _out_of_use(_BY_CODE[prefecture], on)
     return code
-
-
-def _stripped(region: str) -> str:
-    while len(region) > 2 and region.endswith("00"):
-        region = region[:-2]
-    return region
 
 
 def _out_of_use(rows: list[Division], on: date) -> InvalidDivision:

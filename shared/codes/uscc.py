@@ -10,7 +10,7 @@ LENGTH = 18
 
 
 class InvalidUscc(ValueError):
-    """Not a valid code: `rule` is length, alphabet or check; `expected` is the right check character of the latter."""
+    """Not a valid code: `rule` is length, alphabet, division or check; the last one tells the `expected` character."""
 
     def __init__(self, *, rule: str, zh: str, en: str, expected: str | None = None) -> None:
         super().__init__(en)
@@ -32,6 +32,12 @@ def checked_uscc(text: str) -> str:
             rule="alphabet",
             zh=f"统一社会信用代码不使用字符“{strange}”(I、O、S、V、Z 均不使用)",
             en=f"A unified social credit code has no {strange!r} (nor I, O, S, V, Z)",
+        )
+    if not code[2:8].isdecimal():
+        raise InvalidUscc(
+            rule="division",
+            zh="统一社会信用代码第 3 至 8 位是登记管理机关行政区划码,应为数字",
+            en="Characters 3 to 8 are the division code of the registering authority and must be digits",
         )
     expected = check_character(code[:-1])
     if code[-1] != expected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from stdnum.cn import uscc as oracle
 
@@ -19,7 +19,7 @@ def test_accepts_valid_codes_in_any_width_and_case(code: str) -> None:
     assert checked_uscc(f" {wide} ") == code
 
 
-def test_names_the_expected_check_character() -> None:
+def test_rule_01_names_the_expected_check_character() -> None:
     with pytest.raises(InvalidUscc) as refused:
         checked_uscc("91350100M000100Y4Z")
     assert refused.value.rule == "alphabet"
@@ -32,6 +32,26 @@ def test_names_the_expected_check_character() -> None:
 def test_names_a_wrong_length() -> None:
     with pytest.raises(InvalidUscc, match="18 characters, this has 3"):
         checked_uscc("913")
+
+
+def test_the_authority_s_division_must_be_digits() -> None:
+    seventeen = "91A40100MA2T00015"
+    with pytest.raises(InvalidUscc) as refused:
+        checked_uscc(seventeen + check_character(seventeen))
+    assert refused.value.rule == "division"
+    rural = "N2340123MF0A0001X"  # a rural collective: the first part may be a letter
+    assert checked_uscc(rural + check_character(rural)).startswith("N2")
+
+
+@given(st.sampled_from(VALID), st.integers(0, 17), st.sampled_from(ALPHABET))
+def test_accepts_a_changed_code_exactly_when_the_second_opinion_does(code: str, place: int, character: str) -> None:
+    changed = code[:place] + character + code[place + 1 :]
+    assume(place > 1 or character.isdecimal())  # stdnum knows no letters in the first part
+    try:
+        accepted = checked_uscc(changed) == changed
+    except InvalidUscc:
+        accepted = False
+    assert accepted == oracle.is_valid(changed)
 
 
 @given(st.text(ALPHABET, min_size=17, max_size=17))
