@@ -72,19 +72,19 @@ def _gate(root: Path) -> bool:
     return not found
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """The exit code: 0 when everything is fresh and nothing breaks."""
     parser = argparse.ArgumentParser(prog="python -m deploy.contracts", description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail when a file is stale or a change breaks"
     )
     check = parser.parse_args(arguments).check
-    differing = [*stale(ROOT), *samples.missing(ROOT)] if check else write(ROOT)
+    differing = [*stale(root), *samples.missing(root)] if check else write(root)
     for name in differing:
         print(f"{'stale' if check else 'written'}: {name}")
     if check and differing:
         print("Run `make contracts` and commit what it writes.")
-    return int(not _gate(ROOT) or (check and bool(differing)))
+    return int(not _gate(root) or (check and bool(differing)))
 
 
 if __name__ == "__main__":

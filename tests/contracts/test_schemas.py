@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 
@@ -82,6 +83,30 @@ def test_every_figure_fits_the_pattern_of_figures(value: Decimal) -> None:
 def test_what_is_no_figure_does_not(wrong: object) -> None:
     with pytest.raises(ValidationError):
         Draft202012Validator({"type": "string", "pattern": DECIMAL}).validate(wrong)
+
+
+def test_the_command_fails_while_something_is_stale_and_says_what(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--check"], copy) == 0
+    (copy / page.PATH).write_text("# Events\n", "utf-8")
+    assert command.main(["--check"], copy) == 1
+    assert f"stale: {page.PATH}" in capsys.readouterr().out
+    assert command.main([], copy) == 0
+    assert f"written: {page.PATH}" in capsys.readouterr().out
+    assert command.main(["--check"], copy) == 0
+
+
+def test_the_command_fails_on_a_change_that_breaks_a_reader(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    landed = copy / FOLDER / "pilot-registration" / "PilotDrafted.v1.json"
+    schema = json.loads(landed.read_text("utf-8"))
+    schema["properties"]["slogan"] = {"type": "string"}
+    landed.write_text(json.dumps(schema), "utf-8")
+    git = ("git", "-C", str(copy), "-c", "user.name=t", "-c", "user.email=t@example.org")
+    for step in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "landed with a slogan")):
+        subprocess.run([*git, *step], check=True, capture_output=True)
+    assert command.main([], copy) == 1
+    assert "REFUSED PilotDrafted.v1: field slogan removed" in capsys.readouterr().out
 
 
 # --- AsyncAPI ---
