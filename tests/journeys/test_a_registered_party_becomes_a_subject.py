@@ -20,6 +20,8 @@ from deploy.local.doctor import NotReady
 from deploy.local.stack import Stack
 from shared.codes.uscc import check_character
 from shared.log.failpoints import NAMES
+from tests.faults.auditor.checks import audit
+from tests.faults.auditor.collect import collect
 
 PARTY = {
     "uscc": "91340100MA2T00015G",
@@ -219,6 +221,24 @@ async def test_a_process_that_dies_at_this_window_loses_and_doubles_nothing(prov
     assert {answer.status_code for answer in answers} == {201}
     heard = [(await subject(province, uscc, office)).json()["registered"]["fact"] for uscc in codes]
     assert heard == [answer.json()["facts"][0] for answer in answers]
+
+
+async def test_after_all_of_this_the_auditor_finds_nothing(province: Stack) -> None:
+    services = ("pilot-registration", "evaluation")
+    states = {"pilot-registration": {"parties": "pilot-registration.parties"}}
+    deadline = asyncio.get_running_loop().time() + 60
+    while True:
+        dump = await collect(
+            mongo=province.mongo, replica_set="rs0", password=province.secret("auditor"), kafka=province.kafka,
+            services=services,
+        )  # fmt: skip
+        findings = [str(finding) for finding in audit(dump, states)]
+        if not findings or asyncio.get_running_loop().time() > deadline:
+            break
+        await asyncio.sleep(0.5)  # the last batch may still be on its way
+
+    assert findings == []
+    assert len(list(dump.events("pilot-registration"))) > 160
 
 
 def _uscc(serial: int) -> str:

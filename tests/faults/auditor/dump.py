@@ -70,7 +70,10 @@ class Dump:
     def commits(self, service: str) -> list[Document]:
         """The service's log in order of its places; what has none comes last."""
         found = self.stores[service].get("commits", [])
-        return sorted(found, key=lambda c: (c.get("seq", 2**62), bool(c.get("events")), c["at"]))
+        # Commits without facts share the place of the next one that has some, over as many rounds as it takes.
+        return sorted(
+            found, key=lambda c: (c.get("seq", 2**62), c.get("sequenced_at", 0), bool(c.get("events")), c["at"])
+        )
 
     def events(self, service: str) -> Iterator[tuple[Document, Document, int | None]]:
         """(commit, event, its seq) in order of the log."""
