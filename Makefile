@@ -5,15 +5,18 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help test check setup lint types rules fmt lock clean
+.PHONY: help demo test check setup lint types rules schemas contracts fmt lock clean
 
 help: ## list what can be done
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+demo: $(STAMP) ## the programme's year in a few minutes, from real workbooks, on real Kafka and MongoDB (ARGS="--scale 0.1")
+	@$(RUN) -m deploy.demo $(ARGS)
+
 test: $(STAMP) ## everything about behaviour, on real Kafka and MongoDB
 	@$(RUN) -m pytest -q --durations=15
 
-check: lint types rules test ## what CI runs: lint + types + import rules + test
+check: lint types rules schemas test ## what CI runs: lint + types + import rules + schema gate + test
 
 setup: $(STAMP) ## create the virtual environment from the hashed lock
 
@@ -25,6 +28,12 @@ types: $(STAMP) ## mypy strict
 
 rules: $(STAMP) ## import rules of the house
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
+
+schemas: $(STAMP) ## schema gate: nothing generated is stale, no contract breaks
+	@$(RUN) -m deploy.contracts --check
+
+contracts: $(STAMP) ## remake what is generated from the contracts: schemas, samples, docs/events.md, AsyncAPI
+	@$(RUN) -m deploy.contracts
 
 fmt: $(STAMP) ## format the code
 	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
