@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from deploy.contracts.hearing import Service
+from deploy.contracts.samples import FOLDER as SAMPLES
 from deploy.contracts.schemas import DECIMAL, FOLDER, schema_of
 from shared.contracts import PUBLISHERS, Fact, facts_of
 
@@ -84,9 +85,14 @@ def _fact(fact: type[Fact], schema: dict[str, Any], hearers: list[str]) -> Itera
     yield ""
     yield _words(fact)
     yield ""
-    yield f"Heard by: {', '.join(hearers) or 'nobody yet'} · `{fact.type_name()}`"
+    yield f"Heard by: {', '.join(hearers) or 'nobody yet'} · `{fact.type_name()}` · {_files(fact)}"
     yield ""
     yield from _table(schema)
+
+
+def _files(fact: type[Fact]) -> str:
+    place = f"{fact.topic.service}/{fact.__name__}"
+    return f"[schema](../{FOLDER}/{place}.v1.json) · [sample](../{SAMPLES}/{place}.1.json)"
 
 
 def _parts(parts: dict[str, dict[str, Any]]) -> Iterator[str]:

@@ -171,6 +171,8 @@ def test_the_page_names_every_fact_with_its_meaning_and_its_hearers() -> None:
         assert f"`{fact.type_name()}`" in section
         for name in fact.model_fields:
             assert f"| `{name}` |" in section
+    beside = {part.split(")")[0] for part in text.split("](../")[1:]}
+    assert [name for name in beside if not (ROOT / name).exists()] == []
     links = {part.split(")")[0] for part in text.split("](#")[1:]}
     anchors = {line.lstrip("# ").lower() for line in text.splitlines() if line.startswith("#")}
     assert links <= anchors
