@@ -122,6 +122,24 @@ def test_decision_0003_routes_are_declared_without_postponed_annotations() -> No
     assert [str(path.relative_to(ROOT)) for path in routes if "import annotations" in path.read_text("utf-8")] == []
 
 
+def test_no_folder_of_services_imports_its_neighbour_the_console_least_of_all() -> None:
+    found = []
+    for path, tree in python("services"):
+        mine = ".".join(path.relative_to(ROOT).parts[:2])
+        for node in ast.walk(tree):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [f"{path.relative_to(ROOT)}: {name}" for name in modules if foreign(name, mine)]
+    assert found == []
+    assert foreign("services.evaluation.domain", "services.console")
+    assert not foreign("services.console.pages", "services.console")
+
+
+def foreign(module: str, mine: str) -> bool:
+    """Whether a module belongs to a service other than this one."""
+    return module.startswith("services.") and module != mine and not module.startswith(f"{mine}.")
+
+
 def test_a_domain_never_asks_the_machine_for_time_chance_or_files() -> None:
     found = {str(path.relative_to(ROOT)): asked for path, tree in pure() if (asked := asks_the_machine(tree))}
     assert found == {}
