@@ -34,6 +34,13 @@ REGISTRIES = tuple(
     )
 )  # fmt: skip
 
+# Calls that ask the machine for the time, for chance or for a file.
+MACHINE = (
+    r"^(open|random\..*|secrets\..*|time\..*|os\..*|asyncio\.sleep|uuid\.uuid[14]|uuid[14])$"
+    r"|^(datetime|date|datetime\.datetime|datetime\.date)\.(now|today|utcnow)$"
+    r"|\.(read_text|read_bytes|write_text|write_bytes)$"
+)
+
 # Actions of the policy table without a route, each with the issue that brings it.
 COMING_ACTIONS: dict[str, str] = {}
 # Facts of a contract that their service does not say yet, each with what brings it.
@@ -78,9 +85,7 @@ def asks_the_machine(tree: ast.AST) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            if re.search(r"(^|\.)(now|today|utcnow|monotonic|perf_counter|uuid4|uuid1|urandom|sleep|open)$", called):
-                found.append(called)
-            elif re.match(r"(random|secrets|time)\.", called):
+            if re.search(MACHINE, called):
                 found.append(called)
     return found
 
@@ -176,7 +181,8 @@ def test_a_fact_holds_plain_exact_values_only() -> None:
         ("datetime.now(UTC)", asks_the_machine),
         ("date.today()", asks_the_machine),
         ("random.choice(names)", asks_the_machine),
-        ("Path('x').open()", asks_the_machine),
+        ("Path('x').read_text()", asks_the_machine),
+        ("open(path)", asks_the_machine),
         ("await asyncio.sleep(1)", asks_the_machine),
         ("share = 0.3", floats),
         ("float(total)", floats),
@@ -184,7 +190,7 @@ def test_a_fact_holds_plain_exact_values_only() -> None:
 )
 def test_what_is_planted_is_noticed(planted: str, check) -> None:  # type: ignore[no-untyped-def]
     assert check(ast.parse(planted))
-    assert not check(ast.parse(f"at = clock; value = {Decimal('1')!r}; now = at"))
+    assert not check(ast.parse(f"at = clock; value = {Decimal('1')!r}; now = at; notice = Notice.open(at)"))
 
 
 def test_every_action_of_the_policy_table_is_used_by_a_route_or_said_to_be_coming() -> None:
