@@ -1,4 +1,4 @@
-"""Owns the registry of parties.
+"""Owns parties, chains, pilots with their lists and map, quality issues and key projects.
 
 Hears: nothing.
 Says: PartyRegistered.

@@ -5,10 +5,14 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from services.pilot_registration import store
-from services.pilot_registration.api import routes
-from services.pilot_registration.handlers import PilotRegistration
+from services.pilot_registration.api.parties import chain_routes, party_routes
+from services.pilot_registration.api.pilots import pilot_routes
+from services.pilot_registration.handlers.parties import Registry
+from services.pilot_registration.handlers.pilots import CLOSE_NOTICE, PilotFlow
 from services.pilot_registration.settings import Settings
+from shared.doors.attachments import Attachments
 from shared.doors.service import Parts, Service, serve
+from shared.log.due import MongoAgenda
 
 
 def app() -> FastAPI:
@@ -18,6 +22,22 @@ def app() -> FastAPI:
 
 def build(parts: Parts) -> Service:
     """Wires stores, handlers and doors."""
-    parties = store.parties(parts.database)
-    registration = PilotRegistration(parties=parties)
-    return Service(routers=[routes(registration, parts.doors, parties=parties)], collections=store.COLLECTIONS)
+    database, doors = parts.database, parts.doors
+    parties, chains, pilots = store.parties(database), store.chains(database), store.pilots(database)
+    attachments = Attachments(database)
+    registry = Registry(parties=parties, chains=chains)
+    flow = PilotFlow(
+        pilots=pilots, parties=parties, chains=chains, quotas=store.quotas(database),
+        codes=store.rows(database, "pilot_codes"), uses=store.rows(database, "attachment_uses"),
+        papers=attachments, agenda=MongoAgenda(),
+    )  # fmt: skip
+    return Service(
+        routers=[
+            party_routes(registry, doors, parties=parties),
+            chain_routes(registry, doors, chains=chains),
+            pilot_routes(flow, doors, pilots=pilots),
+        ],
+        due={CLOSE_NOTICE: flow.close_notice},
+        collections=store.COLLECTIONS,
+        indexes=store.INDEXES,
+    )

@@ -1,4 +1,4 @@
-"""The facts pilot_registration publishes: parties, chains, pilots, quality issues, key projects."""
+"""The facts pilot_registration publishes: parties, chains, pilots, quotas, quality issues, key projects."""
 
 from __future__ import annotations
 
@@ -61,12 +61,13 @@ class ListKind(StrEnum):
 
 
 class ChainRole(StrEnum):
-    """链长单位, 链主企业, 链上成员, 质量赋能专业技术机构."""
+    """链长单位, 链主企业, 链上成员, 质量赋能专业技术机构, 基础支撑."""
 
     CHIEF = "chief"
     LEADER = "leader"
     MEMBER = "member"
     ENABLER = "enabler"
+    FOUNDATION = "foundation"
 
 
 class DocumentKind(StrEnum):
@@ -160,6 +161,28 @@ class PilotDrafted(PilotFact):
     shares: tuple[Share, ...]
 
 
+class PilotChanged(PilotFact):
+    """The applicant changed the pilot before submission; `voids` says whether regions must confirm their shares anew."""
+
+    title: str
+    programme: Programme
+    level: Level
+    chain_id: str
+    applicant: str
+    lead_region: str
+    shares: tuple[Share, ...]
+    voids: bool
+
+
+class PilotSharesChanged(PilotFact):
+    """The office decided on other shares from a day on; facts before it keep the earlier shares (rule 4)."""
+
+    lead_region: str
+    shares: tuple[Share, ...]
+    effective_on: date
+    reason: str
+
+
 class PilotShareConfirmed(PilotFact):
     """A participant region agreed to its share."""
 
@@ -193,6 +216,14 @@ class ChainRoleAssigned(PilotFact):
     since: date
 
 
+class ChainRoleEnded(PilotFact):
+    """A party no longer has a role in the pilot's chain."""
+
+    role: ChainRole
+    uscc: str
+    until: date
+
+
 class PilotSubmitted(PilotFact):
     """The application went in; `application_hash` is the SHA-256 of what was submitted."""
 
@@ -205,6 +236,18 @@ class PilotReturned(PilotFact):
 
     reasons: tuple[str, ...]
     missing_documents: tuple[str, ...]
+
+
+class PilotRecalled(PilotFact):
+    """The applicant took the submission back to work on it; this spends no return."""
+
+    reason: str
+
+
+class PilotRefused(PilotFact):
+    """The application was faulty again after three returns, and is refused for these reasons."""
+
+    reasons: tuple[str, ...]
 
 
 class PilotAdmitted(PilotFact):
@@ -234,6 +277,29 @@ class NoticeOpened(PilotFact):
     opened_on: date
     closes_at: datetime
     working_days: int
+    calendar_version: str
+
+
+class ObjectionFiled(PilotFact):
+    """Somebody objects during the notice, with evidence (of the fact); the notice's clock stands still."""
+
+    notice_id: str
+    objection_id: str
+    objector: str
+    reason: str
+
+
+class ObjectionDecided(PilotFact):
+    """The objection was decided. Sustained disqualifies; otherwise nothing changes but that the clock goes on.
+
+    `closes_at` is the new end of the notice, empty when it is sustained or another objection is still open.
+    """
+
+    notice_id: str
+    objection_id: str
+    sustained: bool
+    reason: str
+    closes_at: datetime | None
     calendar_version: str
 
 
@@ -277,6 +343,36 @@ class PilotWithdrawn(PilotFact):
     """The applicant took the pilot back before approval."""
 
     reason: str
+
+
+# --- quotas ---
+
+
+class QuotaFact(Fact, topic=Topic("pilot-registration.quotas", partitions=1), key="call"):
+    """About the places of one call (also called quota bucket) for national pilots."""
+
+    call: str
+
+
+class QuotaSet(QuotaFact):
+    """The office set how many pilots may be selected in all, and in any one province."""
+
+    national: int
+    per_region: int
+
+
+class QuotaPlaceTaken(QuotaFact):
+    """A selected pilot took a place."""
+
+    pilot_id: str
+    region: str
+
+
+class QuotaPlaceReleased(QuotaFact):
+    """A pilot that was selected withdrew or was disqualified; its place is free again."""
+
+    pilot_id: str
+    region: str
 
 
 # --- quality issues ---
@@ -339,6 +435,23 @@ class IssueClosureClaimed(IssueFact):
     after: Measure
 
 
+class IssueClosed(IssueFact):
+    """Evaluation verified the claimed closure; the issue is off its owner's desk."""
+
+    pilot_id: str
+    verdict_fact: str
+    verifier_org: str
+
+
+class IssueSentBack(IssueFact):
+    """Evaluation refused the claimed closure; its owner works on."""
+
+    pilot_id: str
+    verdict_fact: str
+    verifier_org: str
+    reason: str
+
+
 class IssueReopened(IssueFact):
     """A verified issue came back."""
 
@@ -365,6 +478,23 @@ class KeyProjectListed(KeyProjectFact):
     institution: str
     due_on: date
     milestones: tuple[str, ...]
+
+
+class KeyProjectChanged(KeyProjectFact):
+    """A re-import changed a key project that has not reported anything yet."""
+
+    title: str
+    issue_ids: tuple[str, ...]
+    leader: str
+    institution: str
+    due_on: date
+    milestones: tuple[str, ...]
+
+
+class KeyProjectRemoved(KeyProjectFact):
+    """A re-import asked to take a key project off the list that has not reported anything yet."""
+
+    reason: str
 
 
 class MilestoneReported(KeyProjectFact):

@@ -1,0 +1,1 @@
+"""What pilot_registration is about; one aggregate a file."""
