@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -12,19 +13,23 @@ from pathlib import Path
 
 from jgo.maven import MavenContext
 
+from deploy.local.doctor import NotReady, check_disk, make_folder
+
 JARS = Path(__file__).with_name("kafka-4.3.1.jars.txt")
 _TRIES = 3
 _PARALLEL = 8
 _TIMEOUT_SECONDS = 20
 
 
-class FetchError(Exception):
+class FetchError(NotReady):
     """Something could not be fetched; the sentence says what, why and what to do."""
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `LIANDONG_CACHE`, else `~/.cache/liandong`."""
-    return Path(os.environ.get("LIANDONG_CACHE") or Path.home() / ".cache" / "liandong")
+    """Where downloads are kept: `LIANDONG_CACHE`, else `liandong` below `XDG_CACHE_HOME` or `~/.cache`."""
+    if own := os.environ.get("LIANDONG_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "liandong"
 
 
 def kafka_class_path(say: Callable[[str], None]) -> str:
@@ -34,38 +39,51 @@ def kafka_class_path(say: Callable[[str], None]) -> str:
     Raises FetchError with every jar that could not be had.
     """
     folder = cache_folder() / "kafka-4.3.1"
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(".part-*"):
-        shutil.rmtree(stale, ignore_errors=True)
+    make_folder(folder)
     rows = [line.split() for line in JARS.read_text().splitlines() if line.strip()]
     paths = [folder / f"{gav.split(':')[1]}-{gav.split(':')[2]}.jar" for gav, *_ in rows]
-    missing = [
-        (gav, sha, path)
-        for (gav, sha, _size), path in zip(rows, paths, strict=True)
-        if not (path.exists() and _sha256(path) == sha)
-    ]
-    if missing:
-        _fetch_all(missing, total=len(rows), say=say)
+
+    def missing() -> list[tuple[str, str, Path]]:
+        pairs = zip(rows, paths, strict=True)
+        return [(gav, sha, path) for (gav, sha, _size), path in pairs if not (path.exists() and _sha256(path) == sha)]
+
+    if missing():
+        with (folder / ".lock").open("w") as lock:  # two stacks, or two clones, that start at once fetch once
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for stale in folder.glob(".part-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            if still := missing():
+                _fetch_all(still, rows=rows, say=say)
     return os.pathsep.join(map(str, paths))
 
 
-def _fetch_all(missing: list[tuple[str, str, Path]], *, total: int, say: Callable[[str], None]) -> None:
+def _fetch_all(missing: list[tuple[str, str, Path]], *, rows: list[list[str]], say: Callable[[str], None]) -> None:
+    damaged = [path.name for _gav, _sha, path in missing if path.exists()]
+    if damaged:
+        say(f"文件损坏,重新下载 / damaged, fetching again: {', '.join(damaged[:3])}{' …' if len(damaged) > 3 else ''}")
+    total = len(rows)
     if os.environ.get("LIANDONG_OFFLINE"):
         raise FetchError(
+            f"{cache_folder()} 中缺少(或损坏){len(missing)}/{total} 个 Kafka jar,而 LIANDONG_OFFLINE 已设置:"
+            "请联网后取消该设置运行一次,或从另一台机器复制缓存。 / "
             f"{len(missing)} of {total} Kafka jars are not in {cache_folder()} and LIANDONG_OFFLINE is set: "
             "unset it once with a network, or copy the cache from another machine."
         )
+    sizes = {gav: int(size) for gav, _sha, size in rows}
+    check_disk(cache_folder(), sum(sizes[gav] for gav, *_ in missing) * 2)
     faults: list[str] = []
-    done = total - len(missing)
+    done, fetched = total - len(missing), 0
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        for fault in pool.map(lambda row: _fetch_one(*row), missing):
+        for (gav, *_), fault in zip(missing, pool.map(lambda row: _fetch_one(*row), missing), strict=True):
             if fault:
                 faults.append(fault)
             else:
-                done += 1
-                say(f"kafka jars {done}/{total}")
+                done, fetched = done + 1, fetched + sizes[gav]
+                say(f"下载 Kafka / kafka jars {done}/{total} · {fetched / 1e6:.1f} MB")
     if faults:
         raise FetchError(
+            f"{len(faults)} 个 Kafka jar 下载失败({faults[0]}):"
+            "请检查网络,或用 LIANDONG_MAVEN_MIRROR 指定可用的镜像。 / "
             f"{len(faults)} Kafka jars could not be fetched ({faults[0]}): check the network, or set "
             "LIANDONG_MAVEN_MIRROR to a repository you can reach."
         )

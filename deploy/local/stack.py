@@ -8,56 +8,50 @@ import fcntl
 import json
 import os
 import secrets
-import shutil
 import signal
-import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any
 
 import httpx2
 
-from deploy.local import doctor, kafka, mongod
+from deploy.local import archive, doctor, kafka, mongod
+from deploy.local.children import PROJECT, Child, Children
 from deploy.local.fetch import kafka_class_path
+from deploy.local.ports import Ports
+from shared.contracts import PUBLISHERS, topics
 
-PROJECT = Path(__file__).resolve().parents[2]
+__all__ = ["PROJECT", "AlreadyRunning", "Child", "Stack", "service_packages"]
+
 READY_SECONDS = 90.0
-_FIRST_PORT, _LAST_PORT = 20000, 32000  # below the ephemeral range, where a redialling peer could take our port
 _POLL_SECONDS = 0.05
+_RESTARTS_MAX = 5
 
 
 class AlreadyRunning(Exception):
     """Another process runs the stack of this home."""
 
 
-@dataclass
-class Child:
-    """One process of the stack: how it is started, how it is known to be ready, how long it may take to stop."""
+def service_packages() -> tuple[str, ...]:
+    """The services of this checkout: every package below `services/` that has a `main.py`."""
+    return tuple(sorted(main.parent.name for main in (PROJECT / "services").glob("*/main.py")))
 
-    name: str
-    argv: list[str]
-    ready: Callable[[], Awaitable[bool]]
-    env: dict[str, str] = field(default_factory=dict)
-    stop_seconds: float = 20.0
-    process: asyncio.subprocess.Process | None = None
-    reader: asyncio.Task[None] | None = None
-    log: IO[bytes] | None = None
 
-    @property
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self.process is not None and self.process.returncode is None
+def database_users() -> tuple[str, ...]:
+    """Who gets a database and a user of its own: every service, and every publisher that has a contract already."""
+    return tuple(sorted({*service_packages(), *(name.replace("-", "_") for name in PUBLISHERS)}))
 
 
 class Stack:
     """Kafka, mongod, the development issuer and the services of one home folder; `async with` starts and stops it.
 
-    `services` are names of packages below `services/`; each runs as `<kebab>-0`. `say(name, line)` gets every line
-    that a child prints.
+    `services` are names of packages below `services/`, each running as `<kebab>-0`; `start("evaluation-1")` adds a
+    process to one. `say(name, line)` gets every line that a child prints. `clock_at` is where the development clock of
+    a new home begins.
     """
 
     def __init__(
@@ -67,17 +61,23 @@ class Stack:
         brokers: int = 1,
         mongods: int = 1,
         services: Sequence[str] = (),
-        users: Sequence[str] = ("pilot_registration", "evaluation", "incentive_scoring"),
+        users: Sequence[str] | None = None,
         issuer: bool = False,
         say: Callable[[str, str], None] = lambda name, line: None,
+        clock_at: datetime | None = None,
     ) -> None:
-        self.home = home
+        self.home = home.absolute()
         self.brokers, self.mongods = brokers, mongods
-        self.services, self.users, self.with_issuer = tuple(services), tuple(users), issuer
-        self.say = say
+        self.services, self.users, self.with_issuer = tuple(services), tuple(users or database_users()), issuer
+        self.say, self.clock_at = say, clock_at
         self.children: dict[str, Child] = {}
-        self.ports: dict[str, int] = {}
+        self.ports = Ports(home / "ports.json")
+        self.phase = "starting"
         self._lock: IO[str] | None = None
+        self._nursery = Children(self.home / "logs", say)
+        self._archiver: Child | None = None
+        self._class_path = ""
+        self._since = time.time()
 
     # --- what others ask ---
 
@@ -140,19 +140,34 @@ class Stack:
         await self.down()
 
     async def up(self) -> None:
-        """Starts everything and returns when all of it is ready; when something fails, what was started is stopped."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "secrets").mkdir(mode=0o700, exist_ok=True)
-        (self.home / "logs").mkdir(exist_ok=True)
+        """Starts everything and returns when all of it is ready; when something fails, what was started is stopped.
+
+        The services load their code while Kafka and mongod start, and go on when both are ready.
+        """
+        doctor.make_folder(self.home)
+        doctor.make_folder(self.home / "secrets", mode=0o700)
+        doctor.make_folder(self.home / "logs")
         self._take_lock()
         try:
+            self.ports = Ports(self.home / "ports.json")
             doctor.check_disk(self.home)
-            self._choose_ports()
-            await asyncio.gather(self._start_kafka(), self._start_mongo())
-            if self.with_issuer:
-                await self.start("issuer")
+            doctor.java()
+            doctor.mongod()  # what is missing is told before anything starts
+            await self._take_ports()
             self._write_state()
-            await asyncio.gather(*(self.start(_slot(service, 0)) for service in self.services))
+            early = [_slot(service, 0) for service in self.services]
+            doors = [self._define(name) for name in ["issuer"] * self.with_issuer + early]
+            for child in doors:
+                await self._nursery.spawn(child)
+            if self.with_issuer:
+                self._nursery.open_gate(self.children["issuer"])
+            await _together(self._start_kafka(), self._start_mongo())
+            await self._begin_clock()
+            for child in doors:
+                self._nursery.open_gate(child)
+            await asyncio.gather(*(self._until_ready(child) for child in doors))
+            await self._make_archive()
+            self.phase = "ready"
             self._write_state()
         except BaseException:
             await self.down()
@@ -160,42 +175,98 @@ class Stack:
 
     async def down(self) -> None:
         """Stops the services, then the issuer, then Kafka and mongod; each gets its time to finish, then is killed."""
-        stores = [name for name in self.children if name.startswith(("kafka-", "mongod-"))]
-        doors = [name for name in self.children if name not in stores]
-        await asyncio.gather(*(self.terminate(name) for name in doors))
-        await asyncio.gather(*(self.terminate(name) for name in stores))
-        (self.home / "state.json").unlink(missing_ok=True)
+        self.phase = "stopping"
         if self._lock is not None:
+            self._write_state()
+        stores = [name for name in self.children if name.startswith(("kafka-", "mongod-"))]
+        services = [name for name in self.children if name not in stores and name != "issuer"]
+        issuer = [name for name in self.children if name == "issuer"]
+        if self._archiver is not None:
+            await self._nursery.end(self._archiver, signal.SIGKILL)
+        for together in (services, issuer, stores):
+            await asyncio.gather(*(self.terminate(name) for name in together))
+        if "kafka-0" in self.children:
+            archive.keep_notes()
+        await self._nursery.close()
+        self.ports.release()
+        if self._lock is not None:
+            (self.home / "state.json").unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
 
+    def kill_now(self) -> None:
+        """Kills every child at once, without waiting: for somebody who asks a second time."""
+        for child in self.children.values():
+            child.wanted = False
+            self._nursery.signal(child, signal.SIGKILL)
+
     async def start(self, name: str, **environment: str) -> None:
-        """Starts one child (again), for this once with more in its environment, and waits until it is ready."""
+        """Starts one child (again), for this once with more in its environment, and waits until it is ready.
+
+        A service's name carries the number of its process: `evaluation-1` is a second one beside `evaluation-0`.
+        """
         child = self.children.get(name) or self._define(name)
-        await self._spawn(child, environment)
+        if child.reader is not None:  # it ended by itself
+            await self._nursery.end(child, signal.SIGKILL)
+        await self._nursery.spawn(child, environment)
+        self._nursery.open_gate(child)
         await self._until_ready(child)
         self._write_state()
 
+    def pause(self, name: str) -> None:
+        """Stops a child in the middle of what it does (SIGSTOP): it lives, keeps its connections, answers nothing."""
+        self._nursery.signal(self.children[name], signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Lets a paused child go on."""
+        self._nursery.signal(self.children[name], signal.SIGCONT)
+
     async def kill(self, name: str) -> None:
         """Ends a child at once with SIGKILL and waits until it is gone."""
-        await self._end(self.children[name], signal.SIGKILL)
+        await self._nursery.end(self.children[name], signal.SIGKILL)
 
     async def terminate(self, name: str) -> None:
         """Asks a child to stop, and kills it when it takes longer than it may."""
-        await self._end(self.children[name], signal.SIGTERM)
+        await self._nursery.end(self.children[name], signal.SIGTERM)
 
     async def wait_any_exit(self) -> str:
-        """Returns the name of the first child that ends by itself."""
+        """Returns the name of the first child that ends by itself (not by `kill`, `terminate` or `down`)."""
         while True:
             for child in self.children.values():
-                if child.process is not None and child.process.returncode is not None:
+                if child.wanted and not child.running:
+                    if child.reader is not None:
+                        await child.reader
                     return child.name
             await asyncio.sleep(0.2)
+
+    async def watch(self, tell: Callable[[str], None]) -> None:
+        """Tells of every child that ends by itself and starts it again, five times at most; runs until cancelled."""
+        tries: set[asyncio.Task[None]] = set()
+        while True:
+            child = self.children[await self.wait_any_exit()]
+            child.wanted = False
+            tell(child.how_it_ended())
+            if child.restarts >= _RESTARTS_MAX:
+                tell(
+                    f"{child.name} 已重启 {_RESTARTS_MAX} 次,不再重启 / was restarted {_RESTARTS_MAX} times, not again"
+                )
+                self._write_state()
+                continue
+            child.restarts += 1
+            again = asyncio.create_task(self._restart(child, tell))
+            tries.add(again)
+            again.add_done_callback(tries.discard)
+
+    async def _restart(self, child: Child, tell: Callable[[str], None]) -> None:
+        await asyncio.sleep(min(2.0 ** (child.restarts - 1) / 2, 8))
+        with contextlib.suppress(doctor.NotReady):  # it ended again: `watch` tells how
+            await self.start(child.name)
+            tell(f"{child.name} 已重启 / is up again ({child.restarts}/{_RESTARTS_MAX})")
 
     # --- inside ---
 
     def _take_lock(self) -> None:
-        lock = (self.home / "lock").open("w")
+        lock = (self.home / "lock").open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -204,23 +275,16 @@ class Stack:
                 f"{self.home} 已在运行(见 `./liandong dev status`)。 / "
                 f"The stack of {self.home} is running already (see `./liandong dev status`)."
             ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         self._lock = lock
 
-    def _choose_ports(self) -> None:
-        kept = self.home / "ports.json"
-        known: dict[str, int] = json.loads(kept.read_text()) if kept.exists() else {}
+    async def _take_ports(self) -> None:
         names = [f"kafka-{i}" for i in range(self.brokers)] + [f"controller-{i}" for i in range(self.brokers)]
-        names += [f"mongod-{i}" for i in range(self.mongods)] + ["issuer"] * self.with_issuer
-        names += [_slot(service, 0) for service in self.services]
-        taken = set(known.values())
-        for name in names:
-            if name not in known:
-                known[name] = _free_port(taken)
-                taken.add(known[name])
-            else:
-                doctor.check_port(known[name], name)
-        kept.write_text(json.dumps(known, indent=1))
-        self.ports = known
+        replicas = [f"mongod-{i}" for i in range(self.mongods)]  # the set's own configuration names their ports
+        names += replicas + ["issuer"] * self.with_issuer + [_slot(service, 0) for service in self.services]
+        await self.ports.take(names, fixed=replicas, say=partial(self.say, "stack"))
 
     def _mongo_ports(self) -> list[int]:
         return [self.ports[f"mongod-{i}"] for i in range(self.mongods)]
@@ -229,21 +293,19 @@ class Stack:
         def report(line: str) -> None:
             self.say("kafka", line)
 
-        class_path = await asyncio.to_thread(kafka_class_path, report)
+        class_path = self._class_path = await asyncio.to_thread(kafka_class_path, report)
         ports = [(self.ports[f"kafka-{i}"], self.ports[f"controller-{i}"]) for i in range(self.brokers)]
         properties = [
             kafka.write_properties(self.home / f"kafka-{i}", node=i, ports=ports) for i in range(self.brokers)
         ]
-        await asyncio.gather(*(kafka.format_node(class_path, path) for path in properties))
+        await _together(*(kafka.format_node(class_path, path, node=i) for i, path in enumerate(properties)))
         everyone = [broker for broker, _controller in ports]
         for i, path in enumerate(properties):
             self.children[f"kafka-{i}"] = Child(
                 f"kafka-{i}", kafka.command(class_path, path), ready=lambda: kafka.ready(everyone)
             )
-            await self._spawn(self.children[f"kafka-{i}"])
+            await self._nursery.spawn(self.children[f"kafka-{i}"])
         await self._until_ready(self.children["kafka-0"])
-        from shared.contracts import topics  # noqa: PLC0415 - keeps `dev down` free of the contracts
-
         await kafka.create_topics(self.kafka, topics(), copies=self.brokers)
 
     async def _start_mongo(self) -> None:
@@ -252,7 +314,7 @@ class Stack:
         for i, port in enumerate(self._mongo_ports()):
             argv = mongod.command(self.home / f"mongod-{i}", port=port, key_file=key)
             self.children[f"mongod-{i}"] = child = Child(f"mongod-{i}", argv, ready=partial(_accepts, port))
-            await self._spawn(child)
+            await self._nursery.spawn(child)
         for i in range(self.mongods):
             await self._until_ready(self.children[f"mongod-{i}"])
         await mongod.initiate(self._mongo_ports(), admin_password=self.secret("admin"))
@@ -263,22 +325,43 @@ class Stack:
         finally:
             admin.close()
 
+    async def _begin_clock(self) -> None:
+        if self.clock_at is None:
+            return
+        offset = (self.clock_at - datetime.now(UTC)) // timedelta(microseconds=1)
+        client = self.as_user("clock")
+        try:
+            told = {"$setOnInsert": {"offset_us": offset}}
+            await client[mongod.CLOCK_DATABASE].clock.update_one({"_id": "clock"}, told, upsert=True)
+        finally:
+            client.close()
+
+    async def _make_archive(self) -> None:
+        if command := archive.to_make(self._class_path):
+            self._archiver = Child("archive", command, ready=_always)
+            await self._nursery.spawn(self._archiver)
+
     def _define(self, name: str) -> Child:
         if name not in self.ports:
-            self.ports[name] = _free_port(set(self.ports.values()))
+            self.ports.choose(name)
         port = self.ports[name]
-        serve = [sys.executable, "-m", "uvicorn", "--factory", "--host", "127.0.0.1", "--port", str(port)]
-        serve += ["--no-access-log", "--timeout-graceful-shutdown", "10"]
+        serve = [sys.executable, "-m", "deploy.local.serve"]
         if name == "issuer":
             env = {"LIANDONG_ENV": "development", "LIANDONG_ISSUER": self.issuer_url}
             env["LIANDONG_ISSUER_KEY"] = str(self.home / "secrets" / "issuer-key")
-            child = Child(name, [*serve, "deploy.local.issuer:app"], lambda: _http_ok(port, "/health/ready"), env)
+            module = "deploy.local.issuer"
         else:
             kebab, _, slot = name.rpartition("-")
             service = kebab.replace("-", "_")
+            if service not in service_packages() or not slot.isdigit():
+                raise doctor.NotReady(
+                    f"没有名为 {name} 的服务:可用 {', '.join(service_packages())}。 / "
+                    f"There is no service {name}: there are {', '.join(service_packages())}."
+                )
             env = self.environment(service, int(slot))
-            argv = [*serve, f"services.{service}.main:app"]
-            child = Child(name, argv, lambda: _http_ok(port, "/health/ready"), env)
+            module = f"services.{service}.main"
+        ready = partial(_http_ok, port, "/health/ready")
+        child = Child(name, [*serve, module, str(port)], ready, env, gated=True)
         self.children[name] = child
         return child
 
@@ -288,63 +371,34 @@ class Stack:
         if process is not None:
             await process.wait()
 
-    async def _spawn(self, child: Child, more: Mapping[str, str] = MappingProxyType({})) -> None:
-        child.log = (self.home / "logs" / f"{child.name}.log").open("ab")
-        environment = {**os.environ, **child.env, **more, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PROJECT)}
-        child.process = await asyncio.create_subprocess_exec(
-            *_die_with_parent(), *child.argv, env=environment, cwd=PROJECT, start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            limit=2**20,
-        )  # fmt: skip
-        child.reader = asyncio.create_task(self._read(child))
-
-    async def _read(self, child: Child) -> None:
-        assert child.process is not None
-        assert child.process.stdout is not None
-        assert child.log is not None
-        stream, log = child.process.stdout, child.log
-        while True:
-            try:
-                line = await stream.readline()
-            except ValueError:  # a line over the limit: its head is dropped, the rest follows
-                continue
-            if not line:
-                break
-            log.write(line)
-            log.flush()
-            self.say(child.name, line.decode(errors="replace").rstrip())
-        log.close()
-
     async def _until_ready(self, child: Child) -> None:
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         while not await child.ready():
             if not child.running:
-                raise doctor.NotReady(f"{child.name} ended while starting: {self._tail(child)}")
+                if child.reader is not None:
+                    await child.reader
+                raise doctor.NotReady(f"启动时 / while starting: {child.how_it_ended()}")
             if asyncio.get_running_loop().time() > deadline:
-                raise doctor.NotReady(f"{child.name} was not ready within {READY_SECONDS:.0f} s: {self._tail(child)}")
+                last = " | ".join(child.lines) or "it printed nothing"
+                raise doctor.NotReady(
+                    f"{child.name} 在 {READY_SECONDS:.0f} 秒内未就绪 / "
+                    f"was not ready within {READY_SECONDS:.0f} s: {last}"
+                )
             await asyncio.sleep(_POLL_SECONDS)
 
-    def _tail(self, child: Child) -> str:
-        lines = (self.home / "logs" / f"{child.name}.log").read_text(errors="replace").splitlines()
-        return " | ".join(lines[-4:]) or "it printed nothing"
-
-    async def _end(self, child: Child, how: signal.Signals) -> None:
-        if child.process is not None and child.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.process.pid, how)
-            try:
-                await asyncio.wait_for(child.process.wait(), child.stop_seconds)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.process.pid, signal.SIGKILL)
-                await child.process.wait()
-        if child.reader is not None:
-            await child.reader
-            child.reader = None
-
     def _write_state(self) -> None:
-        pids = {name: child.process.pid for name, child in self.children.items() if child.running and child.process}
-        state = {"pid": os.getpid(), "children": pids, "ports": self.ports, "home": str(self.home)}
+        running = [child for child in self.children.values() if child.running]
+        state = {
+            "pid": os.getpid(),
+            "phase": self.phase,
+            "home": str(self.home),
+            "since": self._since,
+            "children": {child.name: child.process.pid for child in running if child.process},
+            "ended": [child.name for child in self.children.values() if not child.running and child.process],
+            "restarts": {child.name: child.restarts for child in self.children.values()},
+            "ports": self.ports,
+            "mongods": self.mongods,
+        }
         path = self.home / "state.json"
         path.with_suffix(".tmp").write_text(json.dumps(state, indent=1))
         os.replace(path.with_suffix(".tmp"), path)
@@ -362,24 +416,19 @@ def _secret(path: Path) -> str:
     return path.read_text()
 
 
-def _free_port(taken: set[int]) -> int:
-    for _ in range(1000):
-        port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
-        if port in taken:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise doctor.NotReady("No free port between 20000 and 32000: end some programs first.")
+async def _together(*work: Coroutine[Any, Any, None]) -> None:
+    """Does all of it; when one part fails, the others are stopped before the failure goes on."""
+    tasks = [asyncio.create_task(part) for part in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _die_with_parent() -> list[str]:
-    # setpriv keeps the pid and lets the kernel end the child when we are killed -9 ourselves.
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+async def _always() -> bool:
+    return True
 
 
 async def _accepts(port: int) -> bool:
@@ -392,6 +441,8 @@ async def _accepts(port: int) -> bool:
 
 
 async def _http_ok(port: int, path: str) -> bool:
+    if not await _accepts(port):  # a client is costly to make, and most of the time nobody listens yet
+        return False
     try:
         async with httpx2.AsyncClient(timeout=5) as http:
             return (await http.get(f"http://127.0.0.1:{port}{path}")).status_code == httpx2.codes.OK

