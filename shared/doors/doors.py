@@ -10,13 +10,16 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from typing import Any, Protocol
+from datetime import date, datetime, time
+from time import perf_counter
+from typing import Annotated, Any, Protocol, TypeVar
 
 import structlog
-from fastapi import Query, Request
+from fastapi import Header, Query, Request, Security
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from shared.doors.bodies import FORM_FIELD_BYTES_MAX, FORM_FIELDS_MAX, FORM_FILES_MAX, form_digest
 from shared.doors.policy import ROLES, require
 from shared.doors.tokens import TokenVerifier
 from shared.kernel import (
@@ -30,10 +33,18 @@ from shared.kernel import (
     Outcome,
     RegionScope,
 )
+from shared.platform.telemetry import Metrics
 
+T = TypeVar("T")
 _KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 _ETAG = re.compile(r'"(\d{1,9})"', re.ASCII)
-_CORRELATION = re.compile(r"[0-9A-Za-z-]{8,64}", re.ASCII)
+_FORM = "multipart/form-data"
+_YEARS = range(1900, 2201)
+_BEARER = HTTPBearer(
+    bearerFormat="JWT", scheme_name="bearer", auto_error=False, description="Access token of the OIDC issuer (RFC 9068)"
+)
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+"""Only says in the API document that a token is asked for; `TokenVerifier` looks at it."""
 
 Call = Callable[[], Awaitable[Aggregate | Outcome]]
 """What a command does: load, ask the domain, save; it may run several times."""
@@ -84,39 +95,71 @@ class Executes(Protocol):
         ...
 
 
+class _Measure:
+    """Counts a command by outcome (accepted, refused, unavailable, failed) and times the answered ones in seconds."""
+
+    def __init__(self, metrics: Metrics, action: str) -> None:
+        self.metrics, self.action, self.since = metrics, action, perf_counter()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            self.metrics.command_seconds.labels(self.action).observe(perf_counter() - self.since)
+        self.count(error)
+
+    def count(self, error: BaseException | None) -> None:
+        if error is None:
+            outcome = "accepted"
+        elif isinstance(error, DomainError):
+            outcome = "refused" if error.status < 500 else "unavailable"
+        else:
+            outcome = "failed"
+        self.metrics.commands.labels(self.action, outcome).inc()
+
+
 @dataclass(frozen=True, slots=True)
 class CommandRequest:
     """An authenticated, permitted command: `execute` commits it once."""
 
     actor: Actor
     at: datetime
+    key: str
+    body: str
     _commands: Executes
-    _key: str
-    _body: str
     _correlation_id: str
     _expected: int | None
+    _measure: _Measure
 
-    async def execute(self, *, lock: str, call: Callable[[], Awaitable[Aggregate | Outcome]]) -> Answer:
+    async def execute(self, *, lock: str, call: Call) -> Answer:
         """Runs the handler's call under the lock of its aggregate and answers; equal requests get the same answer."""
-        return await self._commands.execute(
-            key=self._key, body=self._body, lock=lock, actor=self.actor, correlation_id=self._correlation_id,
-            call=call, expected_version=self._expected,
-        )  # fmt: skip
+        return await self.measured(self._execute(self.key, lock, call, self._expected))
 
     async def execute_in_chunks(self, *, lock: str, chunks: Sequence[Call], last: Call) -> Answer:
         """Commits each chunk under `<key>#<n>`, the last under the key itself (rule 8); a retry goes on where it broke.
 
-        Only the first chunk is held against `If-Match`, for the ones before move the version.
+        Only the first commit is held against `If-Match`, for each one moves the version.
         """
+        return await self.measured(self._execute_in_chunks(lock, chunks, last))
+
+    async def measured(self, work: Awaitable[T]) -> T:
+        """Counts and times the work as this command's; for what is stored without the log, too (an attachment)."""
+        with self._measure:
+            return await work
+
+    async def _execute_in_chunks(self, lock: str, chunks: Sequence[Call], last: Call) -> Answer:
+        expected = self._expected
         for number, call in enumerate(chunks):
-            await self._commands.execute(
-                key=f"{self._key}#{number}", body=self._body, lock=lock, actor=self.actor,
-                correlation_id=self._correlation_id, call=call,
-                expected_version=self._expected if number == 0 else None,
-            )  # fmt: skip
+            await self._execute(f"{self.key}#{number}", lock, call, expected)
+            expected = None
+        return await self._execute(self.key, lock, last, expected)
+
+    async def _execute(self, key: str, lock: str, call: Call, expected: int | None) -> Answer:
         return await self._commands.execute(
-            key=self._key, body=self._body, lock=lock, actor=self.actor, correlation_id=self._correlation_id, call=last
-        )
+            key=key, body=self.body, lock=lock, actor=self.actor, correlation_id=self._correlation_id, call=call,
+            expected_version=expected,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,25 +196,36 @@ class Doors:
         now: Callable[[], datetime],
         hmac_key: str,
         cursor_key: str,
+        metrics: Metrics | None = None,
     ) -> None:
         self.verifier, self.commands, self.now = verifier, commands, now
+        self.metrics = metrics or Metrics()
         self._hmac_key, self._cursor_key = hmac_key.encode(), cursor_key.encode()
 
-    def command(self, action: str) -> Callable[[Request], Awaitable[CommandRequest]]:
+    def command(self, action: str) -> Callable[..., Awaitable[CommandRequest]]:
         """A dependency for a route that changes something."""
         assert action in ROLES, f"{action} is not in the policy table"
 
-        async def dependency(request: Request) -> CommandRequest:
-            actor = await self._enter(request, action)
-            key = request.headers.get("idempotency-key", "")
-            if not _KEY.fullmatch(key):
-                raise IdempotencyKeyMissing
-            route = f"{request.method} {request.url.path}"
-            named = self._digest("\n".join((self.verifier.issuer, actor.id, route, key)).encode())
-            return CommandRequest(
-                actor, self.now(), self.commands, named, self._digest(await request.body()),
-                str(structlog.contextvars.get_contextvars()["correlation_id"]), _expected_version(request),
-            )  # fmt: skip
+        async def dependency(
+            request: Request,
+            _bearer: Bearer,
+            idempotency_key: Annotated[
+                str,
+                Header(
+                    alias="Idempotency-Key",
+                    description="1 to 200 printable characters; the same key gives the same answer",
+                ),
+            ] = "",
+            if_match: Annotated[
+                str | None, Header(alias="If-Match", description='The version this command rests on, as `"3"`')
+            ] = None,
+        ) -> CommandRequest:
+            measure = _Measure(self.metrics, action)
+            try:
+                return await self._commanded(request, action, idempotency_key, _expected_version(if_match), measure)
+            except Exception as error:
+                measure.count(error)
+                raise
 
         return dependency
 
@@ -181,6 +235,7 @@ class Doors:
 
         async def dependency(
             request: Request,
+            _bearer: Bearer,
             limit: int = Query(50, ge=1, le=200, description="How many, at most"),
             cursor: str | None = Query(None, max_length=1000, description="`next` of the page before"),
         ) -> ReadRequest:
@@ -211,11 +266,33 @@ class Doors:
         """One page of a list; `next` continues it and is null at the end."""
         return JSONResponse({"items": items, "next": self._sealed(request, after) if after else None})
 
+    async def _commanded(
+        self, request: Request, action: str, key: str, expected: int | None, measure: _Measure
+    ) -> CommandRequest:
+        actor = await self._enter(request, action)
+        if not _KEY.fullmatch(key):
+            raise IdempotencyKeyMissing
+        route = f"{request.method} {request.url.path}"
+        named = self._digest("\n".join((self.verifier.issuer, actor.id, route, key)).encode())
+        correlation_id = str(structlog.contextvars.get_contextvars().get("correlation_id") or uuid.uuid4())
+        return CommandRequest(
+            actor, self.now(), named, await self._body(request), self.commands, correlation_id, expected, measure
+        )
+
+    async def _body(self, request: Request) -> str:
+        """HMAC of the body; of a form, its fields and the content of its files, whatever boundary and file names."""
+        digest = hmac.new(self._hmac_key, digestmod=hashlib.sha256)
+        if request.headers.get("content-type", "").lower().startswith(_FORM):
+            form = await request.form(
+                max_files=FORM_FILES_MAX, max_fields=FORM_FIELDS_MAX, max_part_size=FORM_FIELD_BYTES_MAX
+            )
+            await form_digest(form, digest)
+        else:
+            digest.update(await request.body())
+        return digest.hexdigest()
+
     async def _enter(self, request: Request, action: str) -> Actor:
-        given = request.headers.get("x-correlation-id", "")
-        correlation_id = given if _CORRELATION.fullmatch(given) else str(uuid.uuid4())
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(correlation_id=correlation_id, action=action)
+        structlog.contextvars.bind_contextvars(action=action)
         actor = await self.verifier.actor(request.headers.get("authorization"))
         require(actor, action)
         return actor
@@ -249,28 +326,21 @@ def _effective(given: str | None) -> datetime | None:
         return None
     try:
         if len(given) == len("2026-01-01"):
-            # A civil day ends at 24:00 in Asia/Shanghai (rule 23); what is effective at that instant is the next day's.
-            day = datetime.combine(date.fromisoformat(given), time(), CIVIL)
-            return day + timedelta(days=1) - timedelta(microseconds=1)
-        at = datetime.fromisoformat(given.replace(" ", "+"))
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise InvalidInput(
-            errors=[
-                FieldError(
-                    "effective",
-                    "instant",
-                    "应为带时区的时刻或日期,例如 2026-01-01T00:00:00+08:00 或 2026-01-01",
-                    "Give an instant with its offset or a civil date, as 2026-01-01T00:00:00+08:00 or 2026-01-01",
-                )
-            ]
-        )
+            # A civil day ends at 24:00 in Asia/Shanghai (rule 23); what is effective at that instant is the next day's,
+            # so the last microsecond before it is meant.
+            at = datetime.combine(date.fromisoformat(given), time.max, CIVIL)
+        else:
+            at = datetime.fromisoformat(given.replace(" ", "+"))
+        if at.tzinfo is None or at.year not in _YEARS:
+            raise ValueError
+    except ValueError as error:
+        zh = "应为带时区的时刻或日期,例如 2026-01-01T00:00:00+08:00 或 2026-01-01"
+        en = "Give an instant with its offset or a civil date, as 2026-01-01T00:00:00+08:00 or 2026-01-01"
+        raise InvalidInput(errors=[FieldError("effective", "instant", zh, en)]) from error
     return at
 
 
-def _expected_version(request: Request) -> int | None:
-    given = request.headers.get("if-match")
+def _expected_version(given: str | None) -> int | None:
     if given in (None, "*"):
         return None
     match = _ETAG.fullmatch(str(given))

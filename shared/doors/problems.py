@@ -11,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from shared.kernel import DomainError, FieldError, Forbidden, InvalidInput, NotFound
+from shared.doors.bodies import BodyMalformed
+from shared.kernel import DomainError, FieldError, Forbidden, InvalidInput, NotFound, RowError
 
 log = structlog.get_logger()
 
@@ -67,8 +68,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def routed(request: Request, error: HTTPException) -> JSONResponse:
-        known = {404: NotFound, 405: MethodNotAllowed, 403: Forbidden}
-        return problem(request, known.get(error.status_code, InvalidInput)())
+        if isinstance(error.__cause__, DomainError):
+            return problem(request, error.__cause__)
+        known = {400: BodyMalformed, 404: NotFound, 405: MethodNotAllowed, 403: Forbidden}
+        answer = problem(request, known.get(error.status_code, InvalidInput)())
+        answer.headers.update(error.headers or {})
+        return answer
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:
@@ -93,8 +98,10 @@ def problem(request: Request, error: DomainError) -> JSONResponse:
     return JSONResponse(body, error.status, media_type="application/problem+json")
 
 
-def _shown(fault: FieldError) -> dict[str, str]:
-    shown = {"field": fault.field, "rule": fault.rule, "zh": fault.zh, "en": fault.en}
+def _shown(fault: FieldError) -> dict[str, Any]:
+    shown: dict[str, Any] = {"field": fault.field, "rule": fault.rule, "zh": fault.zh, "en": fault.en}
+    if isinstance(fault, RowError):
+        shown = {"sheet": fault.sheet, "row": fault.row, "column": fault.column} | shown
     return shown | ({"value": fault.value} if fault.value is not None else {})
 
 
