@@ -1,0 +1,1 @@
+"""Faults under load, and the auditor that says what they broke."""
