@@ -14,16 +14,15 @@ from services.evaluation.policies.indicators import Subject
 from shared.contracts.evaluation import InputRange
 from shared.log.indexes import Index
 from shared.log.store import Rows
-from shared.log.work import current_work
 
 COLLECTIONS = (
-    "known_parties", "known_issues", "known_facts", "unfolded_facts", "closure_claims", "closures", "assessments",
+    "known_parties", "known_issues", "known_facts", "closure_claims", "closures", "assessments",
     "assessment_imports", "scorecards", "publications", "revision_rounds", "revision_plans",
 )  # fmt: skip
 INDEXES = (
     Index("known_facts", (("refs", 1),)),
     Index("known_facts", (("type", 1),)),
-    Index("unfolded_facts", (("recorded_at", 1),)),
+    Index("known_facts", (("recorded_at", 1), ("_id", 1)), {"partialFilterExpression": {"unfolded": True}}),
     Index("closure_claims", (("issue_id", 1),)),
     Index("closure_claims", (("state", 1), ("_id", 1))),
     Index("closure_claims", (("pilot_id", 1), ("_id", 1))),
@@ -37,17 +36,16 @@ _POLL_SECONDS = 0.02
 
 
 class MongoKeptFacts:
-    """Facts that figures use: one row each, found by reference, and one mark until a revision round has seen it."""
+    """Facts that figures use, one row each, found by reference; `unfolded` until a revision round has looked at it."""
 
     def __init__(self, database: Any) -> None:
-        self._facts, self._unfolded = Rows(database, "known_facts"), Rows(database, "unfolded_facts")
+        self._facts = Rows(database, "known_facts")
 
     def keep(self, fact: KnownFact, refs: Iterable[str]) -> None:
         """Keeps a fact and marks it."""
         row = {name: getattr(fact, name) for name in KnownFact.__slots__ if name != "id"}
-        row |= {"evidence": list(fact.evidence), "data": dict(fact.data), "refs": sorted(refs)}
+        row |= {"evidence": list(fact.evidence), "data": dict(fact.data), "refs": sorted(refs), "unfolded": True}
         self._facts.set(fact.id, row)
-        self._unfolded.set(fact.id, {"recorded_at": fact.recorded_at})
 
     async def about(self, refs: Iterable[str]) -> list[KnownFact]:
         """The facts that carry any of the references, each once."""
@@ -64,22 +62,18 @@ class MongoKeptFacts:
 
     async def unfolded(self, limit: int) -> list[KnownFact]:
         """The marked facts, those recorded first coming first."""
-        marks = await self._unfolded.find({}, sort=(("recorded_at", 1), ("_id", 1)), limit=limit)
-        rows: dict[str, KnownFact] = {}
-        for start in range(0, len(marks), _REFS_PER_QUERY):
-            part = [mark["_id"] for mark in marks[start : start + _REFS_PER_QUERY]]
-            rows |= {row["_id"]: _fact(row) for row in await self._facts.find({"_id": {"$in": part}})}
-        return [rows[mark["_id"]] for mark in marks]
+        order = (("recorded_at", 1), ("_id", 1))
+        return [_fact(row) for row in await self._facts.find({"unfolded": True}, sort=order, limit=limit)]
 
     async def newest_unfolded_at(self) -> int | None:
         """Recorded time of the newest marked fact."""
-        newest = await self._unfolded.find({}, sort=(("recorded_at", -1),), limit=1)
+        newest = await self._facts.find({"unfolded": True}, sort=(("recorded_at", -1), ("_id", -1)), limit=1)
         return int(newest[0]["recorded_at"]) if newest else None
 
     def fold(self, ids: Iterable[str]) -> None:
         """Takes the marks away."""
         for id in ids:
-            current_work().delete(self._unfolded.collection, id)
+            self._facts.set(id, {"unfolded": False})
 
 
 class MongoPublishedCards:

@@ -1,5 +1,6 @@
 """Publishing the scorecards of a cycle over HTTP."""
 
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Annotated
 
@@ -30,8 +31,8 @@ class PublishInput(BaseModel):
         },
     )
     cycle: Cycle
-    window_start: datetime | date = Field(union_mode="left_to_right", description="instant (exclusive) or first day")
-    window_end: datetime | date = Field(union_mode="left_to_right", description="instant (inclusive) or last day")
+    window_start: str = Field(max_length=40, description="instant with offset (exclusive) or first day")
+    window_end: str = Field(max_length=40, description="instant with offset (inclusive) or last day")
     kinds: list[SubjectKind] = Field(default=list(PUBLISHED_KINDS), min_length=1, max_length=3)
 
 
@@ -62,21 +63,30 @@ def routes(scorecards: Scorecards, doors: Doors) -> APIRouter:
 
 
 def _command(body: PublishInput) -> OpenPublication:
-    start, end = body.window_start, body.window_end
-    errors = [
-        FieldError(name, "offset-missing", "时刻须带时区,例如 2026-01-01T00:00:00+08:00", "An instant needs its offset")
-        for name, given in (("window_start", start), ("window_end", end))
-        if isinstance(given, datetime) and given.tzinfo is None
-    ]
+    errors: list[FieldError] = []
+    start = _instant("window_start", body.window_start, lambda day: start_of_day(day) - 1, errors)
+    end = _instant("window_end", body.window_end, end_of_day, errors)
     if SubjectKind.INDIVIDUAL in body.kinds:
         errors.append(
             FieldError("kinds", "no-such-scorecard", "暂不发布个人记分卡", "No scorecards of individuals are published")
         )
-    if errors:
+    if errors or start is None or end is None:
         raise InvalidInput(errors=errors)
-    return OpenPublication(
-        cycle=body.cycle,
-        window_start=start if isinstance(start, datetime) else instant(start_of_day(start) - 1),
-        window_end=end if isinstance(end, datetime) else instant(end_of_day(end)),
-        kinds=tuple(kind for kind in PUBLISHED_KINDS if kind in body.kinds),
-    )
+    kinds = tuple(kind for kind in PUBLISHED_KINDS if kind in body.kinds)
+    return OpenPublication(cycle=body.cycle, window_start=start, window_end=end, kinds=kinds)
+
+
+def _instant(field: str, given: str, edge_of: Callable[[date], int], errors: list[FieldError]) -> datetime | None:
+    """An instant as given, or the edge of a civil day; None and one more error when it is neither."""
+    try:
+        if len(given) == len("2026-01-01"):
+            return instant(edge_of(date.fromisoformat(given)))
+        at = datetime.fromisoformat(given)
+        if at.tzinfo is not None:
+            return at
+    except (ValueError, OverflowError):
+        pass
+    zh = "应为日期或带时区的时刻,例如 2026-01-01 或 2026-01-01T00:00:00+08:00"
+    en = "Give a civil date or an instant with its offset, as 2026-01-01 or 2026-01-01T00:00:00+08:00"
+    errors.append(FieldError(field, "date-or-instant", zh, en, given))
+    return None
