@@ -18,6 +18,7 @@ from typing import IO, Annotated, Any, NoReturn
 
 import typer
 from pymongo.errors import PyMongoError
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +30,8 @@ from shared.codes.working_days import CalendarMissing
 app = typer.Typer(
     name="dev", no_args_is_help=True, pretty_exceptions_enable=False, help="本机运行环境 / the stack on this machine"
 )
-out, err = Console(), Console(stderr=True)
+_WIDTH = None if sys.stdout.isatty() else 160  # a pipe has no width: keep a row on one line
+out, err = Console(width=_WIDTH), Console(stderr=True)
 
 FAILED, USAGE, NOT_RUNNING, INTERRUPTED = 1, 2, 3, 130
 _DETACHED_LOG = "stack.log"
@@ -164,7 +166,7 @@ def _detach(home: Path, brokers: int, mongods: int, services: tuple[str, ...], *
     make_folder(home / "logs")
     log = home / "logs" / _DETACHED_LOG
     command = [sys.executable, "-m", "deploy.local", "up", "--home", str(home), "--services", ",".join(services)]
-    command += ["--brokers", str(brokers), "--mongods", str(mongods)]
+    command += ["--brokers", str(brokers), "--mongods", str(mongods), "--level", "warning"]
     with log.open("ab") as written, log.open(errors="replace") as told:
         told.seek(0, os.SEEK_END)
         process = subprocess.Popen(
@@ -214,7 +216,7 @@ def status(home: Home = HOME, as_json: Json = False) -> None:
         told = {"running": True, "phase": there.phase, "home": str(home), "pid": there.pid, "children": rows}
         out.print_json(data=told)
         return
-    table = Table(title=f"{home}  pid {there.pid}  {there.phase}", title_justify="left")
+    table = Table(title=f"{home}  pid {there.pid}  {there.phase}", title_justify="left", box=box.SIMPLE)
     for header in ("名称 name", "pid", "端口 port", "内存 RSS", "就绪 ready", "重启 restarts"):
         table.add_column(header)
     for header in ("命令 commands", "事实 facts", "已发布 published", "滞后 lag", "死信 letters"):
@@ -330,7 +332,7 @@ def _printer(level: lines.Level) -> Callable[[str, str], None]:
         line = lines.read(name, raw)
         # mongod tells hundreds of things about itself while it starts; `dev logs` has them all.
         least: lines.Level = "warning" if name.startswith("mongod-") and level == "info" else level
-        if line.at_least(least):
+        if name in ("stack", "kafka") or line.at_least(least):  # our own words and the downloads
             err.print(line.pretty(), soft_wrap=True)
 
     return show

@@ -17,7 +17,7 @@ _MONGOD: dict[str, Level] = {"F": "error", "E": "error", "W": "warning", "I": "i
 _WORDS: dict[str, Level] = {"fatal": "error", "critical": "error", "error": "error", "warn": "warning",
                             "warning": "warning", "info": "info", "debug": "debug", "trace": "debug"}  # fmt: skip
 _PLAIN = re.compile(r"\[?(FATAL|CRITICAL|ERROR|WARN|WARNING|INFO|DEBUG|TRACE)\b[\]:]?\s+(.*)", re.ASCII)
-_KNOWN = {"event", "level", "timestamp", "service", "slot", "trace_id", "span_id", "exception"}
+_KNOWN = {"event", "level", "timestamp", "service", "slot", "trace_id", "span_id", "exception", "color_message"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,22 +18,38 @@ class ServiceSettings(BaseSettings):
     production they may come from nowhere else. A printed settings object shows `**********` in their place.
     """
 
-    model_config = SettingsConfigDict(env_prefix="LIANDONG_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LIANDONG_", extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
     env: Literal["production", "development", "test"] = "production"
+    """production 拒绝开发时钟、故障点与明文身份服务 / production refuses development clock and failpoints"""
     service: str
+    """服务名,也是数据库名与用户名 / the service: its database and its user have the same name"""
     service_slot: str = ""
+    """本进程的固定名称(会话与消费组成员) / this process's stable name: sessions and group member"""
     kafka: str
+    """Kafka 地址 host:port,逗号分隔 / Kafka's bootstrap servers"""
     mongo: str
+    """MongoDB 副本集成员 host:port,逗号分隔 / members of the replica set"""
     replica_set: str = "rs0"
+    """副本集名称 / the replica set's name"""
     mongo_password: SecretStr
+    """本服务数据库用户的密码 / password of the service's own database user"""
     hmac_key: SecretStr
+    """请求键与请求体的摘要密钥 / key of the digests of request keys and bodies"""
     cursor_key: SecretStr
+    """翻页标记的签名密钥 / key that signs list cursors"""
     issuer: str
+    """OIDC 身份服务地址 / address of the OIDC issuer"""
     audience: str = "liandong"
+    """令牌的受众 / the audience that tokens must name"""
     token_algorithm: Literal["EdDSA", "ES256"] = "ES256"  # noqa: S105 - the name of an algorithm
+    """令牌签名算法 / the only accepted signature algorithm"""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """日志级别 / least level that is logged"""
     otlp_endpoint: str = ""
+    """OpenTelemetry 收集器,留空则不发送 / collector of traces; empty: none are recorded"""
     graceful_seconds: float = Field(default=10.0, gt=0, le=120)
     due_poll_seconds: float = Field(default=1.0, gt=0)
     sequencer_lease_seconds: float = Field(default=3.0, gt=0)
