@@ -56,8 +56,9 @@ def _setting(name: str, field: Any, environment: Mapping[str, str], folder: str 
         value, source = str(field.default), "default"
     else:
         value, source = None, "missing"
+    of_all = ServiceSettings.model_fields.get(name)
     choices = tuple(str(choice) for choice in get_args(field.annotation) if isinstance(choice, str))
-    meaning = field.description or ""
+    meaning = field.description or (of_all.description if of_all else None) or ""
     return Setting(name, variable, value, source, secret, choices, meaning)
 
 

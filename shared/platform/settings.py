@@ -51,8 +51,11 @@ class ServiceSettings(BaseSettings):
     otlp_endpoint: str = ""
     """OpenTelemetry 收集器,留空则不发送 / collector of traces; empty: none are recorded"""
     graceful_seconds: float = Field(default=10.0, gt=0, le=120)
+    """停止时完成在途工作的时间(秒) / seconds to finish work when asked to stop"""
     due_poll_seconds: float = Field(default=1.0, gt=0)
+    """检查到期事项的间隔(秒) / seconds between looks at the due queue"""
     sequencer_lease_seconds: float = Field(default=3.0, gt=0)
+    """排序者租约(秒) / seconds after which a silent sequencer is replaced"""
 
     @property
     def name(self) -> str:
