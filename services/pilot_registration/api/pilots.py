@@ -10,16 +10,15 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.pilot_registration.api.reads import Reads
 from services.pilot_registration.domain.lifecycle import STATE_WORDS, PilotState
 from services.pilot_registration.domain.pilots import Pilot
 from services.pilot_registration.domain.shares import civil_day
 from services.pilot_registration.handlers.pilots import DraftPilot, PilotFlow
 from services.pilot_registration.policies.next_steps import next_step, working_days_left
-from services.pilot_registration.policies.visibility import sees, visible
 from shared.contracts.pilot_registration import Level, Programme, Share
 from shared.doors.doors import CommandRequest, Doors, ReadRequest
-from shared.kernel import Aggregate, NotFound, Outcome
-from shared.log.store import Documents
+from shared.kernel import Aggregate, Outcome
 
 Region = Annotated[str, Field(pattern=r"^\d{6}$", description="行政区划代码 (GB/T 2260)")]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
@@ -157,7 +156,7 @@ class QuotaInput(Input):
 Call = Callable[[], Awaitable[Aggregate | Outcome]]
 
 
-def pilot_routes(flow: PilotFlow, doors: Doors, *, pilots: Documents[Pilot]) -> APIRouter:
+def pilot_routes(flow: PilotFlow, doors: Doors, *, reads: Reads) -> APIRouter:
     """Every transition of a pilot, and its reads."""
     router = APIRouter(tags=["pilots"])
 
@@ -182,19 +181,14 @@ def pilot_routes(flow: PilotFlow, doors: Doors, *, pilots: Documents[Pilot]) -> 
     ) -> JSONResponse:
         asked = {"state": state and state.value, "regions": region, "chain_id": chain_id}
         where = {name: value for name, value in asked.items() if value is not None}
-        conditions = [condition for condition in (where, visible(read.actor)) if condition]
-        page = await pilots.page(
-            read.scope, {"$and": conditions} if conditions else {}, after=read.after, limit=read.limit
-        )
+        page = await reads.pilots_page(read, where)
         return doors.page(request, [_line(pilot) for pilot in page.items], page.after)
 
     @router.get("/pilots/{pilot_id}")
     async def read_pilot(
         pilot_id: str, read: Annotated[ReadRequest, Depends(doors.reader("pilot.read"))]
     ) -> JSONResponse:
-        pilot = await pilots.read(pilot_id, read.scope)
-        if not sees(pilot, read.actor):
-            raise NotFound
+        pilot = await reads.pilot(pilot_id, read.actor)
         return JSONResponse(_shown(pilot, civil_day(read.at)), headers={"ETag": f'"{pilot.version}"'})
 
     @router.post("/pilots/{pilot_id}/change")

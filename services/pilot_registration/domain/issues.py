@@ -212,6 +212,11 @@ class QualityIssue(Aggregate):
             raise NotTheOwner(owner=self.owner)
 
     @property
+    def listing(self) -> Listing:
+        """What the issue list says of it."""
+        return Listing(self.title, self.issue_class, self.grade, self.division_code, self.owner, self.baseline)
+
+    @property
     def possible(self) -> tuple[str, ...]:
         """The verbs that are possible now."""
         return ISSUE_TRANSITIONS[self.state]

@@ -138,6 +138,11 @@ class KeyProject(Aggregate):
         return True
 
     @property
+    def listing(self) -> ProjectListing:
+        """What the key-project list says of it."""
+        return ProjectListing(self.title, self.issue_ids, self.leader, self.institution, self.due_on, self.milestones)
+
+    @property
     def missing_documents(self) -> tuple[DocumentKind, ...]:
         """Which of the four have not been filed."""
         there = {document.document_kind for document in self.documents}

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from shared.kernel import DomainError
 
-
 S = TypeVar("S", bound=StrEnum)
 
 
