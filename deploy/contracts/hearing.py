@@ -11,7 +11,8 @@ from pathlib import Path
 from deploy.contracts.schemas import facts
 from shared.contracts import PUBLISHERS, facts_of
 
-_HEARS_SAYS = re.compile(r"^Hears:.*?^Says:[^\n]*(?:\n[ \t]+[^\n]*)*", re.MULTILINE | re.DOTALL)
+# From `Hears:` to the end of the paragraph that begins with `Says:`, however both are wrapped.
+_HEARS_SAYS = re.compile(r'^Hears:.*?^Says:.*?(?=\n[ \t]*\n|\n?""")', re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,7 @@ def test_a_reactions_table_that_hides_a_fact_is_refused(tmp_path: Path) -> None:
 
 def test_a_docstring_is_remade_in_place_however_its_lines_are_wrapped() -> None:
     service = hearing.Service("evaluation", ("A",), tuple(f"Fact{number}" for number in range(30)))
-    before = '"""Owns x.\n\nHears: old,\n    older.\nSays: nothing\n    yet.\n\nMore.\n"""\n'
+    before = '"""Owns x.\n\nHears: old,\n    older.\nSays: nothing\nyet.\n\nMore.\n"""\n'
     after = hearing.docstring(before, service)
     assert after.startswith('"""Owns x.\n\nHears: A.\nSays: Fact0, ')
     assert after.endswith('Fact29.\n\nMore.\n"""\n')

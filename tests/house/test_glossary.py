@@ -20,7 +20,6 @@ PLAIN = set(
     "Kind Class Value Range Input Not Already Without Of And By For In No To Is Too Many Missing Wrong Unknown Invalid "
     "Same Other Own Open Pending Outdated Empty Begun Nothing Only Never Out".split()
 )
-REFUSED = ("Entity", "Model", "Dto", "Info", "Data", "Item", "Manager", "Helper", "Util", "Utils", "Common", "Event")
 # Resources that are no domain word: doors that every service or every tool has.
 TECHNICAL = {"health", "metrics", "operations", "openapi.json", "docs", "workbooks"}
 
@@ -51,6 +50,14 @@ VERBS = {cell for row in cells("verb") for cell in row if re.fullmatch(r"[A-Z][A
 SPOKEN = {word for verb in VERBS for word in words(verb)}
 
 
+REFUSED = {
+    word
+    for line in GLOSSARY.partition("Words we do not use")[2].splitlines()
+    for word in re.findall(r"[A-Z][a-z]+", line.partition(":")[0])
+    if line.startswith("- ")
+}
+
+
 def domain_classes() -> Iterator[tuple[str, ast.ClassDef]]:
     """Every public class of the contracts and domains, with where it stands."""
     files = [ROOT / "shared/contracts" / f"{name.replace('-', '_')}.py" for name in PUBLISHERS]
@@ -59,6 +66,15 @@ def domain_classes() -> Iterator[tuple[str, ast.ClassDef]]:
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 yield str(path.relative_to(ROOT)), node
+
+
+def refusal_classes() -> set[str]:
+    """The errors of the domains: their names are short sentences (`NoticeStillOpen`) in any but the refused words."""
+    refusals = {"DomainError", "Forbidden", "NotFound", "InvalidInput"}
+    parents = [(node.name, {ast.unparse(base) for base in node.bases}) for _, node in domain_classes()]
+    while found := {name for name, bases in parents if bases & refusals} - refusals:
+        refusals |= found
+    return refusals
 
 
 def strange(name: str) -> list[str]:
@@ -119,10 +135,11 @@ def test_what_a_fact_is_about_is_one_identifier_of_the_glossary() -> None:
 
 
 def test_public_classes_of_contracts_and_domains_use_only_these_words() -> None:
+    refusals = refusal_classes()
     wrong = {
-        f"{path}: {node.name}": strange(node.name.removesuffix("Fact"))
+        f"{path}: {node.name}": words_left
         for path, node in domain_classes()
-        if strange(node.name.removesuffix("Fact"))
+        if node.name not in refusals and (words_left := strange(node.name.removesuffix("Fact")))
     }
     assert wrong == {}, "add the word to docs/glossary.md in both languages, or say it with the words that are there"
 
@@ -137,13 +154,14 @@ def test_every_aggregate_bears_an_identifier_of_the_glossary() -> None:
     assert aggregates - set(IDENTIFIERS) == set()
 
 
-def test_no_class_of_the_product_hides_behind_an_empty_word() -> None:
+def test_no_class_of_the_product_says_a_word_we_do_not_use() -> None:
+    assert {"Company", "Application", "Manager"} <= REFUSED
     found = [
         f"{path.relative_to(ROOT)}: {node.name}"
         for folder in ("shared", "services")
         for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.ClassDef) and words(node.name) and words(node.name)[-1] in REFUSED
+        if isinstance(node, ast.ClassDef) and REFUSED & set(words(node.name))
     ]
     assert found == []
 

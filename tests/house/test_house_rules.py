@@ -91,12 +91,18 @@ def asks_the_machine(tree: ast.AST) -> list[str]:
 
 
 def floats(tree: ast.AST) -> list[str]:
-    """Float literals, and the name float itself."""
+    """Float literals and the name float, but not where one is looked for to be refused (`isinstance(x, float)`)."""
+    asked = {
+        id(leaf)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"
+        for leaf in ast.walk(node.args[1])
+    }
     return [
         ast.unparse(node)
         for node in ast.walk(tree)
         if (isinstance(node, ast.Constant) and isinstance(node.value, float))
-        or (isinstance(node, ast.Name) and node.id == "float")
+        or (isinstance(node, ast.Name) and node.id == "float" and id(node) not in asked)
     ]
 
 
