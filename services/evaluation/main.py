@@ -7,13 +7,15 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from services.evaluation import store
+from services.evaluation.api import assessments as assessment_door
 from services.evaluation.api import closures as closure_door
+from services.evaluation.api import export as export_door
 from services.evaluation.api import publication as publication_door
 from services.evaluation.api import scorecards as scorecard_door
 from services.evaluation.api import stream as stream_door
 from services.evaluation.api import subjects as subject_door
-from services.evaluation.domain import Closure, Publication, RevisionRound, Scorecard
-from services.evaluation.handlers import Closures, Hearing, Revisions, Scorecards
+from services.evaluation.domain import Assessment, Closure, Publication, RevisionRound, Scorecard
+from services.evaluation.handlers import Assessments, Closures, Hearing, Revisions, Scorecards
 from services.evaluation.handlers.scorecards import FOLLOW
 from services.evaluation.settings import Settings
 from services.evaluation.subscribers import reactions
@@ -58,13 +60,24 @@ def build(parts: Parts) -> Service:
         quiet=timedelta(seconds=settings.revision_quiet_seconds),
         patience=timedelta(seconds=settings.revision_patience_seconds),
     )
+    stored_assessments = Documents(database, "assessments", Assessment)
+    assessments = Assessments(
+        assessments=stored_assessments,
+        cards=cards,
+        imports=Rows(database, "assessment_imports"),
+        known_parties=known_parties,
+        facts=facts,
+        ledger=ledger,
+    )
     hearing = Hearing(known_parties=known_parties, known_issues=known_issues, claims=claims, facts=facts)
     return Service(
         routers=[
             subject_door.routes(doors, known_parties=known_parties),
             closure_door.routes(closures, doors, known_issues=known_issues, claims=claims),
+            assessment_door.routes(assessments, doors, stored=stored_assessments),
             publication_door.routes(scorecards, doors),
             stream_door.routes(doors, cards=cards, ledger=ledger),
+            export_door.routes(doors, cards=cards, known_parties=known_parties),
             scorecard_door.routes(scorecards, doors, cards=cards, known_parties=known_parties, ledger=ledger),
         ],
         reactions=reactions(hearing),

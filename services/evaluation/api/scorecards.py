@@ -1,7 +1,7 @@
 """Scorecards to read: newest, by revision or on two clocks, with the records behind every figure."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
@@ -37,7 +37,7 @@ def routes(
     ) -> JSONResponse:
         where = conditions(read, kind=kind, region=region, cycle=cycle)
         page = await cards.page(read.scope, where, after=read.after, limit=read.limit)
-        names = await _names(page.items)
+        names = await shown.names_of(page.items, known_parties)
         return doors.page(request, [shown.line(card, names) for card in page.items], page.after)
 
     @router.get("/scorecards/{id}", tags=["scorecards"])
@@ -49,7 +49,7 @@ def routes(
     ) -> JSONResponse:
         """The newest revision, an earlier one by number, or the figures as effective and known at given positions."""
         card = await card_for(cards, id, read)
-        names = await _names([card])
+        names = await shown.names_of([card], known_parties)
         if revision is not None:
             return JSONResponse(shown.revision(await _revision(card, revision), card, names))
         assert card.published is not None
@@ -126,10 +126,6 @@ def routes(
                 ]
             )
         return known
-
-    async def _names(found: Any) -> dict[str, str]:
-        codes = sorted({card.subject for card in found if card.subject_kind != SubjectKind.REGION})
-        return {row["_id"]: row["name"] for row in await known_parties.find({"_id": {"$in": codes}})}
 
     return router
 

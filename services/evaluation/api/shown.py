@@ -12,6 +12,7 @@ from shared.codes.divisions import division
 from shared.codes.rounding import half_even
 from shared.contracts.evaluation import IndicatorValue, ScorecardPublished, SubjectKind
 from shared.kernel import CIVIL, instant, iso
+from shared.log.store import Rows
 
 NO_EVIDENCE = "无证据 / no evidence"
 _DIVISION = Context(prec=60)
@@ -103,6 +104,12 @@ def revisions(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         shown = {name: fact.get(name) for name in kept}
         found.append(shown | {"fact": event["id"], "recorded_at": iso(instant(event["at"])), "superseded_by": None})
     return found
+
+
+async def names_of(found: Iterable[Scorecard], known_parties: Rows) -> dict[str, str]:
+    """The names of the registered parties among the subjects of cards."""
+    codes = {card.subject for card in found if card.subject_kind != SubjectKind.REGION}
+    return {code: str(row["name"]) for code, row in (await known_parties.find_many(codes)).items()}
 
 
 def name_of(card: Scorecard, names: Mapping[str, str]) -> str:
