@@ -41,7 +41,7 @@ def value_of(column: Column, cell: Cell) -> Value:
         value: Value = _text(column, cell)
     else:
         value = _READERS[column.kind](column, cell) if _filled(cell) else None
-        if value is None and _filled(cell) and not column.required and tidy(shown(cell)) in _NOTHING:
+        if value is None and _filled(cell) and not column.required and _half_width(cell) in _NOTHING:
             return None
     if value in (None, "") and column.required:
         raise Fault("missing", "必填,不能为空", "This cell is required")

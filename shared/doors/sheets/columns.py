@@ -17,7 +17,7 @@ from shared.kernel import InvalidInput, RowError
 Kind = Literal["text", "code", "integer", "decimal", "date", "choice"]
 Value = str | int | Decimal | date | None
 
-_MARKS = re.compile(r"[\s\u200b\ufeff]+|[*::]+$|\((?:必填|选填|必填项|选填项|required|optional)\)", re.IGNORECASE)
+_MARKS = re.compile(r"[\s\u200b\ufeff]+|[*:]+$|\((?:必填|选填|必填项|选填项|required|optional)\)", re.IGNORECASE)
 _BRACKETS = re.compile(r"[(\[【〔][^()\[\]【】〔〕]*[)\]】〕]")
 
 

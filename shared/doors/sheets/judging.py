@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -14,10 +15,10 @@ from shared.kernel import RowError
 ERRORS_MAX = 1_000
 HEADER_ROWS = 10
 _SHOWN_CHARACTERS_MAX = 100
-_TOTALS = re.compile(r"(本页|本表|全部)?(合\s*计|总\s*计|小\s*计|共\s*计)(数|金额)?[::]?")
+_TOTALS = re.compile(r"(本页|本表|全部)?(合\s*计|总\s*计|小\s*计|共\s*计)(数|金额)?:?")
 _SIGNATURES = re.compile(
     r"(制表|填表|填报|审核|复核|审批|经办|负责|联系|单位负责|盖章|签字|日期|说明|备注|注|填表说明)(人|单位|部门|日期|时间|电话)?\s*"
-    r"(签字|签章|\(签字\)|\(盖章\)|(签字)|(盖章))?\s*[::].*|[((]?(盖章|签字)[))]?",
+    r"(签字|签章|\(签字\)|\(盖章\))?\s*:.*|\(?(盖章|签字)\)?",
     re.DOTALL,
 )
 
@@ -183,7 +184,7 @@ def _fill_down(rows: list[list[Cell]], merged: list[list[Decimal]], header: int)
 
 
 def _is_footer(sheet: Sheet, places: dict[str, int], row: list[Cell]) -> bool:
-    first = next(tidy(shown(cell)) for cell in row if tidy(shown(cell)))
+    first = unicodedata.normalize("NFKC", next(tidy(shown(cell)) for cell in row if tidy(shown(cell))))
     if not (_TOTALS.fullmatch(first) or _SIGNATURES.fullmatch(first)):
         return False
     read = [

@@ -21,7 +21,8 @@ _PROMPT_CHARACTERS_MAX = 255
 _TEMPLATE_ROWS = 2_000
 _DIGITS_EXCEL = 15
 _OPTIONS = "选项"
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "=", "+", "-", "@")
+_TEXT_FORMAT = 49  # built in (ECMA-376 part 1, 18.8.30): what is typed later stays text
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four full-width
 # Equal content gives equal bytes, so that an export can be compared and cached.
 _MADE_AT = datetime(2000, 1, 1)  # noqa: DTZ001 - a file property without a zone
 _WIDTHS = {"text": 28, "code": 22, "integer": 10, "decimal": 14, "date": 12, "choice": 16}
@@ -93,8 +94,8 @@ class _Styles:
         self.header = book.add_format(
             base | {"bold": True, "bg_color": "#DDEBF7", "border": 1, "text_wrap": True, "valign": "vcenter"}
         )
-        self.text = book.add_format(base | {"num_format": "@", "text_wrap": True})
-        self.quoted = book.add_format(base | {"num_format": "@", "text_wrap": True, "quote_prefix": True})
+        self.text = book.add_format(base | {"num_format": _TEXT_FORMAT, "text_wrap": True})
+        self.quoted = book.add_format(base | {"num_format": _TEXT_FORMAT, "text_wrap": True, "quote_prefix": True})
         self.date = book.add_format(base | {"num_format": "yyyy-mm-dd"})
         self.number = book.add_format(base)
 
