@@ -105,9 +105,9 @@ class Panel:
             facts=self.facts,
         )
         self.handlers = Assessments(
-            known_parties=rows["known_parties"], known_issues=rows["known_issues"], claims=rows["claims"],
-            facts=self.facts,
-            imports=rows["imports"], known_parties=rows["known_parties"], facts=self.facts, ledger=self,
+            assessments=self.log.documents("assessments", Assessment),
+            cards=self.log.documents("scorecards", Scorecard), imports=rows["imports"],
+            known_parties=rows["known_parties"], facts=self.facts, ledger=self,
         )  # type: ignore[arg-type]  # fmt: skip
         self._uploads = itertools.count()
 
