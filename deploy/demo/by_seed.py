@@ -176,7 +176,7 @@ class _Writer:
             key=f"pilot-{i + 1:02d}",
             title=f"{places}{chain.name.removesuffix('产业链')}质量联动提升试点",
             programme=ProgrammeKind.LANDMARK if i % 9 == 8 else ProgrammeKind.PILOT,
-            level=Level.PROVINCIAL if i % 11 == 10 else Level.NATIONAL,
+            level=Level.PROVINCIAL if i % 11 == 10 and fate != "not_selected" else Level.NATIONAL,
             chain=chain,
             applicant=chief,
             shares=shares,

@@ -23,6 +23,7 @@ HEARD_SECONDS_MAX = 240.0
 _POLL_SECONDS = 0.1
 
 OFFICE = Who("office-01", "office", "*")
+OFFICE_HEAD = Who("office-02", "office", "*")
 LEAD_EVALUATOR = Who("lead-evaluator-01", "lead_evaluator", "*")
 SECRETARIAT = Who("secretariat-01", "secretariat", "*")
 APPROVER = Who("secretariat-02", "secretariat", "*")
@@ -116,20 +117,23 @@ class Stage:
         told = await asyncio.gather(*(self.client.read(OFFICE, name, "/operations/figures") for name in SERVICES))
         return dict(zip(SERVICES, told, strict=True))
 
-    async def all_heard(self) -> dict[str, dict[str, Any]]:
-        """Waits until everything said is published and heard by everybody, twice in a row; the figures then."""
+    async def all_heard(self, *, still: float = 0.3) -> dict[str, dict[str, Any]]:
+        """Waits until everything said is published and heard, and for `still` seconds nothing new; the figures then."""
         last: dict[str, dict[str, Any]] = {}
+        loop = asyncio.get_running_loop()
+        since = loop.time()
 
         async def quiet() -> bool:
-            nonlocal last
+            nonlocal last, since
             now = await self.figures()
             rest = all(
                 told["pending"] == 0 and told["published"] == told["facts"] and not any(told["lag"].values())
                 for told in now.values()
             )
-            same = {name: told["facts"] for name, told in now.items()} == {n: t["facts"] for n, t in last.items()}
+            if {name: told["facts"] for name, told in now.items()} != {n: told["facts"] for n, told in last.items()}:
+                since = loop.time()
             last = now
-            return rest and same
+            return rest and loop.time() - since >= still
 
         await self.until("every service has heard what the others said", quiet)
         return last
@@ -145,7 +149,7 @@ async def all_of(tasks: Iterable[Awaitable[object]]) -> None:
         first: BaseException = errors
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
-        raise first from errors
+        raise first from None
 
 
 async def _awaited(task: Awaitable[object]) -> None:

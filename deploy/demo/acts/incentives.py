@@ -83,8 +83,9 @@ async def veto(stage: Stage) -> None:
         }
         raised = await stage.client.command(SUPERVISION, INCENTIVES, "/vetoes", body, key="veto")
         path = f"/vetoes/{raised['id']}/confirm"
-        await stage.client.refusal(SUPERVISION, INCENTIVES, path, {}, key="veto-alone", code="")
-        await stage.client.command(SUPERVISION_OTHER, INCENTIVES, path, {}, key="veto-confirm")
+        await stage.client.refusal(SUPERVISION, INCENTIVES, path, {}, key="veto-alone", code="veto-own")
+        confirmed = await stage.client.command(SUPERVISION_OTHER, INCENTIVES, path, {}, key="veto-confirm")
+        stage.notes["moved"] = confirmed["details"]["moved"]
         stage.notes["veto"] = raised["id"]
 
     await stage.each("一票否决 veto raised and confirmed by another", [chosen], one)

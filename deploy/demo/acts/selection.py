@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.demo.programme import Days, PilotFile
-from deploy.demo.stage import OFFICE, REGISTRATION, Stage
+from deploy.demo.stage import OFFICE, OFFICE_HEAD, REGISTRATION, Stage
 
 RUN = "RUN-2026-1"
+NATIONAL_CALL = "2026-national"
 
 
 async def submit(stage: Stage) -> None:
@@ -49,31 +50,49 @@ async def submit(stage: Stage) -> None:
 
 
 async def select(stage: Stage) -> None:
-    """Provinces admit; one applicant withdraws; the office selects, declines one, and opens the notices."""
+    """Provinces admit, one applicant withdraws; the office sets the quota, selects until it is full, opens notices."""
     await stage.move_to(Days.ADMIT)
+    pilots = stage.programme.pilots
+    going = [pilot for pilot in pilots if pilot.started]
 
     async def admit(pilot: PilotFile) -> None:
-        body = {"quota_bucket": f"{pilot.lead_region}-{pilot.level.value}"}
-        await _turn(stage, pilot, "admit", who=stage.province(pilot.lead_region), body=body)
+        await _turn(stage, pilot, "admit", who=stage.province(pilot.lead_region), body={"quota_bucket": call_of(pilot)})
 
     async def decide(pilot: PilotFile) -> None:
+        await _turn(stage, pilot, "select", who=OFFICE, body={"run_id": RUN, "reason": "评审得分在名额之内"})
+
+    async def leave(pilot: PilotFile) -> None:
         if pilot.fate == "withdrawn":
             who = stage.registrar(pilot.lead_region)
             await _turn(stage, pilot, "withdraw", who=who, body={"reason": "链主企业重组,申请撤回"})
-        elif pilot.fate == "not_selected":
-            await _turn(stage, pilot, "decline", who=OFFICE, body={"run_id": RUN, "reason": "同链条名额已满"})
-        else:
-            await _turn(stage, pilot, "select", who=OFFICE, body={"run_id": RUN, "reason": "评审得分在名额之内"})
+            return
+        body = {"run_id": RUN, "reason": "评审得分在名额之内"}
+        path = f"/pilots/{stage.id(pilot)}/select"
+        full = await stage.client.refusal(OFFICE, REGISTRATION, path, body, key="over-quota", code="quota-full")
+        stage.telling.say(f"    {pilot.title}: {full['detail_zh']}")
+        await _turn(stage, pilot, "decline", who=OFFICE, body={"run_id": RUN, "reason": "名额已满"})
 
-    await stage.each("省级受理 admitted", stage.programme.pilots, admit)
-    await stage.each("遴选 selected, declined or withdrawn", stage.programme.pilots, decide)
+    await stage.each("省级受理 admitted", pilots, admit)
+    quota = {
+        "call": NATIONAL_CALL,
+        "national": sum(call_of(pilot) == NATIONAL_CALL for pilot in going),
+        "per_region": 3,
+    }
+    await stage.client.command(OFFICE, REGISTRATION, "/quotas", quota, key="quota")
+    await stage.each("遴选 selected within the quota", going, decide)
+    rest = [pilot for pilot in pilots if not pilot.started]
+    await stage.each("撤回、名额已满未入选 withdrawn or declined", rest, leave)
     await stage.move_to(Days.NOTICE)
-    going = [pilot for pilot in stage.programme.pilots if pilot.started]
     await stage.each(
         "公示 5 个工作日 public notices opened",
         going,
         lambda pilot: _turn(stage, pilot, "open-notice", who=OFFICE, body={"working_days": 5}),
     )
+
+
+def call_of(pilot: PilotFile) -> str:
+    """The call whose places a pilot competes for."""
+    return f"2026-{pilot.level.value}"
 
 
 async def approve(stage: Stage) -> None:
@@ -82,7 +101,9 @@ async def approve(stage: Stage) -> None:
     shown = await stage.client.read(OFFICE, REGISTRATION, f"/pilots/{stage.id(going[0])}")
     early = {"code": "LD-TOO-EARLY", "due_on": str(going[0].due_on)}
     path = f"/pilots/{stage.id(going[0])}/approve"
-    refused = await stage.client.refusal(OFFICE, REGISTRATION, path, early, key="approve-too-early", code="")
+    refused = await stage.client.refusal(
+        OFFICE_HEAD, REGISTRATION, path, early, key="approve-too-early", code="illegal-transition"
+    )
     stage.telling.say(f"    公示未满即批准被拒 approval before the close: {refused['code']} ({shown['state']})")
     await stage.move_to(Days.APPROVE)
 
@@ -95,7 +116,7 @@ async def approve(stage: Stage) -> None:
 
     async def one(pilot: PilotFile) -> None:
         body = {"code": f"LD-{pilot.key[-2:]}-{pilot.lead_region}", "due_on": pilot.due_on.isoformat()}
-        await _turn(stage, pilot, "approve", who=OFFICE, body=body)
+        await _turn(stage, pilot, "approve", who=OFFICE_HEAD, body=body)
 
     await stage.each("公示期满 notices closed by the due queue", going, closed)
     await stage.each("立项 approved", going, one)
