@@ -43,12 +43,29 @@ class AwardDocketOpened(AwardDocketFact):
 
 
 class BaseScoreReceived(AwardDocketFact):
-    """The external base score of one candidate, on the award's own scale."""
+    """The external base score of one candidate, on the award's own scale; `replaces` is the score it corrects.
+
+    `accepted_at` is the start of the day of formal acceptance (受理); ties are broken by it.
+    """
 
     subject: str
     base: Decimal
     region: str
     accepted_at: datetime | None = None
+    name: str = ""
+    replaces: Decimal | None = None
+
+
+class AwardDocketClosed(AwardDocketFact):
+    """The decision cut: no base score is taken from here on, and the inputs of every candidate are pinned (rule 21).
+
+    `pins_hash` is the SHA-256 over the pinned scorecard revisions, panel results, vetoes and earlier decisions.
+    """
+
+    cut_at: datetime
+    candidates: int
+    policy_hash: str
+    pins_hash: str
 
 
 class RankedPlace(Value):
@@ -61,14 +78,35 @@ class RankedPlace(Value):
     total: Decimal
     decided_by: str
     in_places: bool
+    region: str = ""
+    ineligible: bool = False
+    tilt_decided: bool = False
+
+
+class ReleasedPlace(Value):
+    """A place the concentration guard took from a tilt-decided candidate of a province and gave to the next by base."""
+
+    province: str
+    subject: str
+    given_to: str
+    tilt_decided: int
+    limit: int
 
 
 class RankingComputed(AwardDocketFact):
-    """The ranking of a docket from its base scores and the tilts decided."""
+    """The ranking of a docket from its base scores and the tilts decided; `reason` is `decided` or `veto:<id>`.
+
+    `tilt_decided` of a place says that base scores alone would not have given it. A long ranking comes in numbered
+    parts under the SHA-256 over the whole (`root_hash`); `released` stands in the last part.
+    """
 
     ranking: tuple[RankedPlace, ...]
     policy_version: str
     reason: str
+    released: tuple[ReleasedPlace, ...] = ()
+    part: int = 1
+    parts: int = 1
+    root_hash: str = ""
 
 
 class AwardRevocationProposed(AwardDocketFact):
@@ -82,7 +120,12 @@ class AwardRevocationProposed(AwardDocketFact):
 
 
 class TiltComponent(Value):
-    """One leaf of the explanation: full-precision value and the evidence behind it."""
+    """One leaf of the explanation and the evidence behind it.
+
+    `numerator` ÷ `denominator` is the figure read, `value` what the formula makes of it (0 to 1), points = weight ×
+    value; `exact` is the points as a fraction, the decimals beside it carry 28 digits. `withheld` says why a leaf is 0
+    although there is evidence: `target-not-set`, `no-effect`, or `used:<earlier decision>`.
+    """
 
     name: str
     indicator: str
@@ -91,6 +134,11 @@ class TiltComponent(Value):
     points: Decimal
     no_evidence: bool
     evidence: tuple[str, ...]
+    numerator: Decimal = Decimal(0)
+    denominator: Decimal = Decimal(0)
+    formula: str = ""
+    exact: str = "0"
+    withheld: str = ""
 
 
 class Gate(Value):
@@ -126,10 +174,15 @@ class TiltDecided(TiltDecisionFact):
     inputs: tuple[InputRange, ...]
     explanation_hash: str
     decided_at: datetime
+    base: Decimal = Decimal(0)
+    policy_hash: str = ""
+    assessment_fact: str = ""
+    vetoes: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
 
 
 class TiltWithheld(TiltDecisionFact):
-    """No tilt, with every reason (the gates that do not hold)."""
+    """No tilt, with every reason (the gates that do not hold); the components show what it would have been made of."""
 
     docket_id: str
     subject_kind: SubjectKind
@@ -139,6 +192,18 @@ class TiltWithheld(TiltDecisionFact):
     reasons: tuple[str, ...]
     scorecard_id: str
     scorecard_revision: int
+    components: tuple[TiltComponent, ...] = ()
+    raw: Decimal = Decimal(0)
+    cap: Decimal = Decimal(0)
+    scorecard_hash: str = ""
+    inputs: tuple[InputRange, ...] = ()
+    explanation_hash: str = ""
+    decided_at: datetime | None = None
+    base: Decimal = Decimal(0)
+    policy_hash: str = ""
+    assessment_fact: str = ""
+    vetoes: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
 
 
 class TiltReversed(TiltDecisionFact):
@@ -146,6 +211,7 @@ class TiltReversed(TiltDecisionFact):
 
     veto_id: str
     final: Decimal
+    ground: str = ""
 
 
 class VetoFact(Fact, topic=Topic("incentive-scoring.vetoes"), key="veto_id"):
@@ -169,6 +235,12 @@ class VetoConfirmed(VetoFact):
     """A second person confirmed the veto; only now it acts."""
 
     confirmed_by: str
+
+
+class VetoEscalated(VetoFact):
+    """Nobody has confirmed or lifted the veto within 20 working days: the upper office is told (rule 14)."""
+
+    raised_at: datetime
 
 
 class VetoLifted(VetoFact):
