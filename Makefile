@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup lint types rules schemas contracts fmt lock clean
+.PHONY: help demo test faults check setup lint types rules schemas contracts fmt lock clean
 
 help: ## list what can be done
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,6 +15,9 @@ demo: $(STAMP) ## the programme's year in a few minutes, from real workbooks, on
 
 test: $(STAMP) ## everything about behaviour, on real Kafka and MongoDB
 	@$(RUN) -m pytest -q --durations=15
+
+faults: $(STAMP) ## the long form: faults of every kind on 3 brokers and 3 mongods, then the auditor (ARGS="--seed 7 --faults 300")
+	@$(RUN) -m tests.faults --brokers 3 --mongods 3 $(ARGS)
 
 check: lint types rules schemas test ## what CI runs: lint + types + import rules + schema gate + test
 
