@@ -47,7 +47,8 @@ def _sheet(sheet: ListSheet) -> Sheet:
     return Sheet(sheet.name, columns, required=False)
 
 
-_SHEETS = {sheet.key: _sheet(sheet) for sheet in SHEETS}
+WORKBOOK = {sheet.key: _sheet(sheet) for sheet in SHEETS}
+"""The sheets of the application workbook, by their key."""
 
 
 def import_routes(imports: ListImports, doors: Doors, *, reads: Reads) -> APIRouter:
@@ -56,17 +57,17 @@ def import_routes(imports: ListImports, doors: Doors, *, reads: Reads) -> APIRou
 
     @router.get("/workbooks/application.xlsx", response_class=Response)
     async def template(_read: Annotated[ReadRequest, Depends(doors.reader("pilot.read"))]) -> Response:
-        data = await asyncio.to_thread(write_workbook, [(sheet, ()) for sheet in _SHEETS.values()])
+        data = await asyncio.to_thread(write_workbook, [(sheet, ()) for sheet in WORKBOOK.values()])
         return download(data, "试点申报工作簿.xlsx")
 
     @router.get("/pilots/{pilot_id}/workbook.xlsx", response_class=Response)
     async def export(pilot_id: str, read: Annotated[ReadRequest, Depends(doors.reader("pilot.read"))]) -> Response:
         pilot = await reads.pilot(pilot_id, read.actor)
         rows = await reads.list_rows.find({"pilot_id": pilot_id}, sort=[("place", 1), ("_id", 1)])
-        by_sheet: dict[str, list[dict[str, object]]] = {key: [] for key in _SHEETS}
+        by_sheet: dict[str, list[dict[str, object]]] = {key: [] for key in WORKBOOK}
         for row in rows:
             by_sheet[row["sheet"]].append(_typed(BY_KEY[row["sheet"]], row["values"]))
-        sheets = [(sheet, by_sheet[key]) for key, sheet in _SHEETS.items()]
+        sheets = [(sheet, by_sheet[key]) for key, sheet in WORKBOOK.items()]
         return download(await asyncio.to_thread(write_workbook, sheets), f"{pilot.title}-{pilot_id}.xlsx")
 
     @router.post("/pilots/{pilot_id}/imports", status_code=201)
@@ -77,8 +78,8 @@ def import_routes(imports: ListImports, doors: Doors, *, reads: Reads) -> APIRou
         raw: Request,
     ) -> JSONResponse:
         data = await file.read()
-        book = await read_workbook(data, list(_SHEETS.values()))
-        rows = {key: [GivenRow(r.number, r.values) for r in book.rows[sheet.name]] for key, sheet in _SHEETS.items()}
+        book = await read_workbook(data, list(WORKBOOK.values()))
+        rows = {key: [GivenRow(r.number, r.values) for r in book.rows[sheet.name]] for key, sheet in WORKBOOK.items()}
         name = (file.filename or "")[:200]
         upload = Upload(rows, book.errors, book.warnings, name, hashlib.sha256(data).hexdigest())
         import_id = f"IM-{uuid.uuid4().hex[:16].upper()}"

@@ -184,6 +184,13 @@ def pilot_routes(flow: PilotFlow, doors: Doors, *, reads: Reads) -> APIRouter:
         page = await reads.pilots_page(read, where)
         return doors.page(request, [_line(pilot) for pilot in page.items], page.after)
 
+    @router.get("/public-notices", tags=["public-notices"])
+    async def list_notices(
+        request: Request, read: Annotated[ReadRequest, Depends(doors.reader("pilot.read"))]
+    ) -> JSONResponse:
+        page = await reads.notices(read)
+        return doors.page(request, [_notice(pilot) for pilot in page.items], page.after)
+
     @router.get("/pilots/{pilot_id}")
     async def read_pilot(
         pilot_id: str, read: Annotated[ReadRequest, Depends(doors.reader("pilot.read"))]
@@ -356,6 +363,12 @@ def _line(pilot: Pilot) -> dict[str, Any]:
     wanted = {"id", "version", "title", "programme", "level", "chain_id", "applicant", "lead_region", "shares", "state",
               "since", "code", "due_on"}  # fmt: skip
     return pilot.model_dump(mode="json", include=wanted)
+
+
+def _notice(pilot: Pilot) -> dict[str, Any]:
+    """What a public notice says: who applies, which regions and shares, until when."""
+    line = pilot.model_dump(mode="json", include={"title", "level", "applicant", "lead_region", "shares", "state"})
+    return {"pilot_id": pilot.id, **line} | (pilot.notice.model_dump(mode="json") if pilot.notice else {})
 
 
 def _shown(pilot: Pilot, today: date) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from shared.contracts.pilot_registration import ListKind
 from shared.doors.attachments import Attachment
 from shared.doors.doors import ReadRequest
 from shared.kernel import NATIONAL, Actor, NotFound
-from shared.log.store import Documents, Page, Rows
+from shared.log.store import Documents, Page, Rows, scope_filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,23 @@ class Reads:
 
     async def pilot(self, pilot_id: str, by: Actor) -> Pilot:
         """The pilot, or NotFound."""
-        pilot = await self.pilots.read(pilot_id, by.scope)
+        pilot = await self.pilots.read(pilot_id, NATIONAL)
         if not sees(pilot, by):
             raise NotFound
         return pilot
 
     async def pilots_page(self, read: ReadRequest, where: Mapping[str, Any], **order: Any) -> Page[Pilot]:
         """Pilots that match."""
-        conditions = [dict(condition) for condition in (where, visible(read.actor)) if condition]
+        seen = visible(read.actor, scope_filter(read.scope))
+        conditions = [dict(condition) for condition in (where, seen) if condition]
         return await self.pilots.page(
-            read.scope, {"$and": conditions} if conditions else {}, after=read.after, limit=read.limit, **order
+            NATIONAL, {"$and": conditions} if conditions else {}, after=read.after, limit=read.limit, **order
         )
+
+    async def notices(self, read: ReadRequest) -> Page[Pilot]:
+        """The pilots in public notice, wherever they are: a notice is public, so that anybody can object."""
+        states = [PilotState.IN_NOTICE.value, PilotState.OBJECTION_HOLD.value]
+        return await self.pilots.page(NATIONAL, {"state": {"$in": states}}, after=read.after, limit=read.limit)
 
     async def issue(self, issue_id: str, by: Actor) -> QualityIssue:
         """The issue, or NotFound: out of scope, off the list, of a draft that is not the caller's, or not yet in."""
@@ -57,17 +63,13 @@ class Reads:
     async def hidden(self, by: Actor, kind: ListKind) -> list[dict[str, Any]]:
         """Conditions that leave out what is not visible yet: other people's drafts, and imports that are not all in."""
         conditions: list[dict[str, Any]] = []
-        seen = visible(by)
+        seen = visible(by, scope_filter(by.scope))
         if seen:
+            draft = {"state": PilotState.DRAFT.value}
             unseen: list[str] = []
             after = None
             while True:
-                page = await self.pilots.page(
-                    by.scope,
-                    {"$and": [{"state": PilotState.DRAFT.value}, {"$nor": [seen]}]},
-                    after=after,
-                    limit=200,
-                )
+                page = await self.pilots.page(by.scope, {"$and": [draft, {"$nor": [seen]}]}, after=after, limit=200)
                 unseen += [pilot.id for pilot in page.items]
                 after = page.after
                 if after is None:

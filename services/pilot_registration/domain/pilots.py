@@ -496,6 +496,11 @@ class Pilot(Aggregate):
             raise LeadRegionOnly(lead_region=self.lead_region)
 
     @property
+    def in_public(self) -> bool:
+        """Whether it is in public notice, where anybody may look and object."""
+        return self.state in (PilotState.IN_NOTICE, PilotState.OBJECTION_HOLD)
+
+    @property
     def possible(self) -> tuple[str, ...]:
         """The verbs that are possible now."""
         return PILOT_TRANSITIONS[self.state]

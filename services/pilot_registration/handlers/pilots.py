@@ -235,8 +235,10 @@ class PilotFlow:
     async def object(
         self, pilot_id: str, *, objection_id: str, reason: str, attachment_ids: Sequence[str], by: Actor, at: datetime
     ) -> Outcome:
-        """Objects with evidence during the notice, which stands still from now on."""
-        pilot = await self._seen(pilot_id, by)
+        """Objects with evidence during the notice, which then stands still; a notice is public, so anybody may."""
+        pilot = await self.pilots.find_one(pilot_id)
+        if pilot is None or not (pilot.in_public or sees(pilot, by)):
+            raise NotFound
         evidence = [await self.papers.evidence(id, by=by) for id in attachment_ids]
         pilot.object(objection_id=objection_id, reason=reason, evidence=evidence, by=by, at=at)
         self.agenda.cancel(CLOSE_NOTICE, pilot.id)
