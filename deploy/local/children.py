@@ -17,6 +17,16 @@ from typing import IO
 
 PROJECT = Path(__file__).resolve().parents[2]
 _LAST_LINES = 6
+VMSTAT = Path("/proc/vmstat")
+
+
+def out_of_memory_kills() -> int:
+    """How many processes the kernel has killed for want of memory since it started; 0 where it does not tell."""
+    try:
+        rows = dict(line.split(maxsplit=1) for line in VMSTAT.read_text().splitlines())
+    except OSError:
+        return 0
+    return int(rows.get("oom_kill", 0))
 
 
 @dataclass
@@ -34,6 +44,7 @@ class Child:
     wanted: bool = False
     """We have started it and not ended it: when it is not running, it ended by itself."""
     restarts: int = 0
+    oom_before: int = 0
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
     reader: asyncio.Task[None] | None = None
 
@@ -49,7 +60,10 @@ class Child:
         if code is not None and code < 0:
             name = signal.Signals(-code).name
             zh, en = f"被信号 {name} 结束", f"was ended by {name}"
-            if name == "SIGKILL":
+            if name == "SIGKILL" and out_of_memory_kills() > self.oom_before:
+                zh += "(系统内存不足:请关闭其他程序或增加内存)"
+                en += " because the machine ran out of memory: close other programs or add memory"
+            elif name == "SIGKILL":
                 zh += "(如非人为,多半是内存不足:请关闭其他程序或增加内存)"
                 en += " (if nobody did that, memory ran out: close other programs or add memory)"
         else:
@@ -69,6 +83,7 @@ class Children:
     async def spawn(self, child: Child, more: Mapping[str, str] = MappingProxyType({})) -> None:
         """Starts a child in a session of its own (Ctrl-C reaches only us), bound to die with us."""
         environment = {**os.environ, **child.env, **more, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PROJECT)}
+        child.oom_before = out_of_memory_kills()
         log = (self._logs / f"{child.name}.log").open("ab")
         child.process = await asyncio.create_subprocess_exec(
             *await self._bound(), *child.argv, env=environment, cwd=PROJECT, start_new_session=True,

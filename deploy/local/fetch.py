@@ -11,8 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jgo.maven import MavenContext
-
 from deploy.local.doctor import NotReady, check_disk, make_folder
 
 JARS = Path(__file__).with_name("kafka-4.3.1.jars.txt")
@@ -90,6 +88,8 @@ def _fetch_all(missing: list[tuple[str, str, Path]], *, rows: list[list[str]], s
 
 
 def _fetch_one(gav: str, sha: str, out: Path) -> str | None:
+    from jgo.maven import MavenContext  # noqa: PLC0415 - a third of a second that only a download needs
+
     group, artifact, version = gav.split(":")
     out.unlink(missing_ok=True)  # damaged: what is kept is never trusted without its hash
     mirror = os.environ.get("LIANDONG_MAVEN_MIRROR")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import doctor, fetch
+from deploy.local.children import Child, Children
 from deploy.local.ports import FIRST, LAST, Ports
 
 DEAD = "http://127.0.0.1:9"
@@ -78,6 +80,38 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(tmp_path: Pat
     (tmp_path / "file").touch()
     with pytest.raises(doctor.NotReady, match=r"无法写入 .*Cannot write to .*file/home .*--home or LIANDONG_HOME"):
         doctor.make_folder(tmp_path / "file" / "home")
+
+
+# --- children ---
+
+
+async def ended(tmp_path: Path, script: str) -> str:
+    """How a child that runs a shell script ended."""
+    nursery = Children(tmp_path, lambda name, line: None)
+    child = Child("kafka-0", ["sh", "-c", script], ready=lambda: asyncio.sleep(0, True))
+    await nursery.spawn(child)
+    assert child.process is not None
+    assert child.reader is not None
+    await child.process.wait()
+    await child.reader
+    return child.how_it_ended()
+
+
+async def test_a_child_killed_for_want_of_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kills = tmp_path / "vmstat"  # the kernel's own counter, which only a machine in real distress moves
+    kills.write_text("pgfault 1\noom_kill 4\n")
+    monkeypatch.setattr("deploy.local.children.VMSTAT", kills)
+    told = await ended(tmp_path, f"printf 'oom_kill 5\\n' > {kills}; echo busy; kill -9 $$")
+    assert "kafka-0 was ended by SIGKILL because the machine ran out of memory: close other programs" in told
+    assert told.endswith("busy")
+
+
+async def test_a_child_that_gives_up_is_told_with_its_code_and_last_words(tmp_path: Path) -> None:
+    told = await ended(tmp_path, "for i in 1 2 3 4 5 6 7 8; do echo line $i; done; exit 3")
+    assert "自行退出,退出码 3" in told
+    assert "ended by itself with exit code 3" in told
+    assert "line 2" not in told
+    assert told.endswith("line 8")
 
 
 # --- ports ---
