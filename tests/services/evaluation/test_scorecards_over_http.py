@@ -314,8 +314,7 @@ async def test_a_revision_round_killed_in_the_middle_loses_and_doubles_nothing(w
     with suppress(NotReady):
         await _start(world, LIANDONG_FAILPOINTS=f"commit.after_writes=kill@{at}")
     # One fact that reaches 25 regions in every cycle: more cards than one step of a round takes.
-    everywhere = ("13", "14", "15", "21", "22", "23", "31", "32", "33", "34", "35", "36", "37", "41", "42", "43", "44", "45",
-                  "46", "50", "51", "52", "53", "54", "61")  # fmt: skip
+    everywhere = "13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61".split()
     [late] = await world.say(started(f"PL-R{at}", **{f"r{province}0000": "0.04" for province in everywhere}))
     await asyncio.wait_for(world.stack.wait_exit("evaluation-0"), 90)
     await _start(world)
