@@ -1,6 +1,7 @@
 """Owns tilt policies, award dockets with their rankings, tilt decisions with their explanations, vetoes.
 
-Hears: AssessmentFinalised, PartyRegistered, ScorecardPublished, ScorecardSuperseded.
-Says: AwardDocketClosed, AwardDocketOpened, AwardRevocationProposed, BaseScoreReceived, RankingComputed,
-TiltDecided, TiltPolicyApproved, TiltReversed, TiltWithheld, VetoConfirmed, VetoEscalated, VetoLifted, VetoRaised.
+Hears: PartyRegistered, AssessmentFinalised, ScorecardPublished, ScorecardSuperseded.
+Says: TiltPolicyApproved, AwardDocketOpened, BaseScoreReceived, AwardDocketClosed, RankingComputed,
+    AwardRevocationProposed, TiltDecided, TiltWithheld, TiltReversed, VetoRaised, VetoConfirmed, VetoEscalated,
+    VetoLifted.
 """

@@ -128,6 +128,16 @@ def test_the_envelope_is_read_and_written_again_byte_for_byte(fact: type[Fact], 
     assert sample["headers"]["ce_type"] == fact.type_name()
 
 
+def test_a_correction_names_what_it_supersedes_on_the_way_out_and_back() -> None:
+    fact = next(fact for fact in facts() if fact.__name__ == "BaseScoreReceived")
+    sample = samples.of(ROOT, fact)[0]
+    corrected = sample | {"headers": sample["headers"] | {"ce_supersedes": "019cac9d-8bbd-7000-8000-000000000000"}}
+    recorded = decode(record(fact, corrected), fact)
+    assert recorded.supersedes == "019cac9d-8bbd-7000-8000-000000000000"
+    _, _, headers = encode(event(recorded, 41), service=fact.topic.service, log_id=samples.LOG_ID, seq=42)
+    assert dict(headers)["ce_supersedes"] == recorded.supersedes.encode()
+
+
 @every_sample
 def test_the_cloudevents_sdk_reads_our_record_the_same(fact: type[Fact], sample: dict[str, Any]) -> None:
     ours = record(fact, sample)
