@@ -30,7 +30,7 @@ _ASSETS = {
 # The page's own script inline would need 'unsafe-inline'; Swagger UI sets style attributes and data: images.
 _PAGE_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 _START = b"""window.onload = () => SwaggerUIBundle({
-  url: "../openapi.json", dom_id: "#page", deepLinking: true, validatorUrl: null, tryItOutEnabled: false,
+  url: "openapi.json", dom_id: "#page", deepLinking: true, validatorUrl: null, tryItOutEnabled: false,
 });
 """
 _PROBLEMS = {

@@ -61,6 +61,8 @@ def shown(cell: Cell) -> str:
 
 def tidy(text: str) -> str:
     """Text without what nobody sees: control and zero-width characters, blanks at the ends and in a row, CR LF."""
+    if text.isprintable() and "  " not in text and text.strip() == text:
+        return text  # nearly always: a fast way for 20 000 rows
     text = _CONTROL.sub("", _INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
     return "\n".join(_BLANK.sub(" ", line).strip() for line in text.split("\n")).strip("\n")
 

@@ -599,14 +599,15 @@ async def test_many_uploads_at_once_are_all_read_two_at_a_time_and_a_flood_is_to
 
 
 async def test_the_limits_can_be_raised_by_who_needs_it() -> None:
-    rows = [HEADER, *[GOOD] * 21_000]
-    data = book(rows)
+    data = book([HEADER, *[GOOD] * 3000])
 
     with pytest.raises(WorkbookTooLarge):
-        await read(data)
-    workbook = await read_workbook(data, [ISSUES], rows_max=30_000)
+        await read_workbook(data, [ISSUES], rows_max=2000)
+    with pytest.raises(WorkbookTooLarge):
+        await read_workbook(data, [ISSUES], bytes_max=len(data) - 1)
+    workbook = await read_workbook(data, [ISSUES], rows_max=3000, bytes_max=len(data))
 
-    assert len(workbook.rows["质量问题清单"]) == 21_000
+    assert len(workbook.rows["质量问题清单"]) == 3000
 
 
 async def test_an_upload_with_a_declared_size_that_lies_is_refused() -> None:
