@@ -14,6 +14,7 @@ from shared.log import writes
 from shared.log.committer import Committer, IdempotencyKeyReused, Pending, Stale
 from shared.log.transactions import OutcomeUnknown
 from shared.log.work import Work, working
+from shared.platform.traces import current_traceparent
 
 _TRIES_MAX = 40
 _LONGEST_PAUSE_SECONDS = 0.25
@@ -64,17 +65,24 @@ class Commands:
         correlation_id: str,
         call: Call,
         expected_version: int | None = None,
+        traceparent: str | None = None,
     ) -> Answer:
         """Runs `call` until its writes are committed once, and answers; equal requests share the answer.
 
         `key` and `body` are HMACs. `call` loads, asks the domain and saves; it may run several times, so it does no
-        more. Raises whatever refusal the domain raised, IdempotencyKeyReused, StaleVersion, BusyTryAgain.
+        more. `traceparent` (W3C) defaults to the current span's. Raises whatever refusal the domain raised,
+        IdempotencyKeyReused, StaleVersion, BusyTryAgain.
         """
         if self.skewed():
             raise ClockSkewed
         flight = self._flights.get(key)
         if flight is None:
-            decide = self._decide(key, body, lock, actor, correlation_id, call, expected_version)
+            traced = traceparent or current_traceparent()
+
+            def work() -> Work:
+                return Work(actor=actor, correlation_id=correlation_id, traceparent=traced)
+
+            decide = self._decide(key, body, lock, work, call, expected_version)
             flight = self._flights[key] = _Flight(body, asyncio.create_task(decide))
             flight.task.add_done_callback(lambda _task: self._flights.pop(key, None))
         elif flight.body != body:
@@ -83,12 +91,12 @@ class Commands:
         return await asyncio.shield(flight.task)
 
     async def _decide(  # noqa: PLR0917 - the arguments of `execute`, passed on
-        self, key: str, body: str, lock: str, actor: Actor, correlation_id: str, call: Call, expected: int | None
+        self, key: str, body: str, lock: str, fresh: Callable[[], Work], call: Call, expected: int | None
     ) -> Answer:
         pause = 0.002
         for _ in range(_TRIES_MAX):
             async with self._locked(lock):
-                work = Work(actor=actor, correlation_id=correlation_id)
+                work = fresh()
                 try:
                     with working(work):
                         outcome = await call()
@@ -122,11 +130,10 @@ class Commands:
             raise StaleVersion(actual=aggregate.version, expected=expected)
         if not (work.saves or work.rows or work.dues or work.cancelled_dues):
             return None
-        writes.check_size(work)
+        size = writes.check_size(work)
         details = outcome.details if isinstance(outcome, Outcome) else {}
-        size = sum(len(writes.canonical(r.fact)) for s in work.saves.values() for r in s.aggregate.recorded)
         done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        return Pending(key, body, work, aggregate.id, details, size, done)
+        return Pending(key, body, work, aggregate, details, size, done)
 
     async def _known(self, key: str, body: str) -> Answer | None:
         stored = (await self.committer.known([key])).get(key)

@@ -10,9 +10,10 @@ from typing import Any
 import structlog
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from shared.kernel import Answer, DomainError
+from shared.kernel import Aggregate, Answer, DomainError
 from shared.log import sessions, transactions, writes
 from shared.log.failpoints import failpoint
+from shared.log.ticks import RecordedTime
 from shared.log.work import Work
 from shared.log.writes import Conflict
 
@@ -25,6 +26,15 @@ log = structlog.get_logger()
 
 class Stale(Exception):
     """What the command rests on has changed: load and decide afresh."""
+
+
+class Closing(DomainError):
+    """This process stops and takes nothing more; another one, or the same one restarted, does."""
+
+    code = "closing"
+    status = 503
+    zh = "服务正在停止,请稍后用同一个 Idempotency-Key 重试"
+    en = "The service is stopping: try again with the same Idempotency-Key"
 
 
 class IdempotencyKeyReused(DomainError):
@@ -43,36 +53,37 @@ class Pending:
     key: str
     body: str
     work: Work
-    answer_id: str
+    aggregate: Aggregate
     details: dict[str, Any]
     size: int
     done: asyncio.Future[Answer]
 
 
 class Committer:
-    """One task per process. `now_us` gives recorded time; `log_id` names the log; `on_commit` wakes the sequencer."""
+    """One task per process. `time` gives recorded time; `log_id` names the log; `on_commit` wakes the sequencer."""
 
     def __init__(
         self,
         database: Any,
         *,
         slot: str,
-        now_us: Callable[[], int],
+        time: RecordedTime,
         log_id: Callable[[], str],
         on_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self.database = database
         self.slot = slot
-        self.now_us, self.log_id, self.on_commit = now_us, log_id, on_commit
-        self.last_at = 0
+        self.time, self.log_id, self.on_commit = time, log_id, on_commit
         self._queue: asyncio.Queue[Pending] = asyncio.Queue()
+        self._waiting: set[asyncio.Future[Answer]] = set()
+        self._closing = False
         self._session: Any = None
 
     async def run(self) -> None:
-        """Commits group after group until cancelled."""
-        self._session = await sessions.take_slot(self.database, f"{self.slot}/committer")
+        """Commits group after group until cancelled; whoever still waits then is told to come again."""
         held: Pending | None = None
         try:
+            self._session = await self._open_session()
             while True:
                 group, size = [held or await self._queue.get()], 0
                 held = None
@@ -85,12 +96,37 @@ class Committer:
                     group.append(candidate)
                 await self._settle(group)
         finally:
-            await self._session.end_session()
+            self._closing = True
+            for done in self._waiting:
+                if not done.done():
+                    done.set_exception(Closing())
+            if self._session is not None:
+                await self._session.end_session()
+
+    async def drain(self, seconds: float) -> None:
+        """Takes nothing more and waits until what was accepted is settled, for at most so long."""
+        self._closing = True
+        if self._waiting:
+            await asyncio.wait(set(self._waiting), timeout=seconds)
 
     async def commit(self, pending: Pending) -> Answer:
         """Queues a decided command and waits; raises Stale or OutcomeUnknown, after which the caller decides afresh."""
+        if self._closing:
+            raise Closing
+        self._waiting.add(pending.done)
+        pending.done.add_done_callback(self._waiting.discard)
         self._queue.put_nowait(pending)
         return await asyncio.shield(pending.done)
+
+    async def _open_session(self) -> Any:
+        pause = 0.05
+        while True:
+            try:
+                return await sessions.take_slot(self.database, f"{self.slot}/committer")
+            except PyMongoError as error:
+                log.warning("committer.waits_for_store", error=type(error).__name__)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
 
     async def known(self, keys: Sequence[str]) -> dict[str, tuple[str, Answer]]:
         """The commands already accepted among these keys: key -> (body HMAC, answer)."""
@@ -131,15 +167,17 @@ class Committer:
             _fail(group, transactions.OutcomeUnknown())
         except Exception as error:
             log.exception("commit.broken", commands=len(group))
-            _fail(group, error)
+            if len(group) == 1:
+                _fail(group, error)
+            for pending in group if len(group) > 1 else ():
+                await self._settle([pending])  # alone, only the one that cannot be written fails
 
     async def _write(self, group: list[Pending]) -> None:
         failpoint("commit.before_transaction")
-        not_before = max(self.now_us(), self.last_at + 1)
-        prepared = writes.prepare([pending.work for pending in group], not_before=not_before)
-        versions = {(save.aggregate.id): document["version"] for save, document in prepared.saves}
+        prepared = writes.prepare([pending.work for pending in group], not_before=self.time.not_before())
+        self.time.passed(prepared.at)
         answers = [
-            Answer(p.answer_id, versions.get(p.answer_id, 0), ids, p.details)
+            Answer(p.aggregate.id, _version_after(p), ids, p.details)
             for p, ids in zip(group, prepared.ids, strict=True)
         ]
         document = commit_document(self.log_id(), prepared)
@@ -158,7 +196,6 @@ class Committer:
             failpoint("commit.after_writes")
 
         await transactions.run(self._session, _conflict_on_duplicate(body))
-        self.last_at = prepared.at
         failpoint("commit.before_answer")
         self.on_commit()
         for pending, answer in zip(group, answers, strict=True):
@@ -216,10 +253,28 @@ def _touched(work: Work) -> set[tuple[str, str]]:
 
 
 def _overlaps(group: list[Pending], candidate: Pending) -> bool:
-    mine = set(candidate.work.saves) | set(candidate.work.rows)
-    return any(mine & (set(p.work.saves) | set(p.work.rows)) for p in group) or any(
-        candidate.key == p.key for p in group
-    )
+    """Whether two works of the group would write one document, or one guards what another writes (write skew)."""
+    mine, guarded = _written(candidate.work), candidate.work.guards
+    for other in group:
+        theirs = _written(other.work)
+        if candidate.key == other.key or mine & theirs or mine & set(other.work.guards) or theirs & set(guarded):
+            return True
+        if any(other.work.guards.get(key, version) != version for key, version in guarded.items()):
+            return True
+    return False
+
+
+def _written(work: Work) -> set[tuple[str, str]]:
+    dues = {("due", f"{due.kind}:{due.ref}") for due in work.dues} | {("due", ref) for ref in work.cancelled_dues}
+    return set(work.saves) | set(work.rows) | dues
+
+
+def _version_after(pending: Pending) -> int:
+    """The version of the aggregate a command answers with, after its commit."""
+    for save in pending.work.saves.values():
+        if save.aggregate is pending.aggregate:
+            return save.expected + len(save.aggregate.recorded)
+    return pending.aggregate.version
 
 
 def _answer(pending: Pending, answer: Answer) -> None:

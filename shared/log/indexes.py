@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
+
+from pymongo.errors import CollectionInvalid, OperationFailure
 
 
 class Index(NamedTuple):
@@ -23,6 +26,7 @@ PROTOCOL = (
     Index("commits", (("inputs.topic", 1), ("inputs.partition", 1), ("seq", -1)), {"sparse": True}),
     Index("due", (("state", 1), ("due_at", 1))),
     Index("dead_letters", (("state", 1), ("stream", 1), ("seq", 1))),
+    Index("dead_letters", (("state", 1), ("subject", 1))),
 )
 
 
@@ -32,6 +36,7 @@ async def ensure(database: Any, extra: Sequence[Index] = (), *, collections: Seq
     wanted = {index.collection for index in (*PROTOCOL, *extra)} | set(collections)
     wanted |= {"sequencer", "positions", "sessions"}
     for name in sorted(wanted - there):
-        await database.create_collection(name)
+        with suppress(CollectionInvalid, OperationFailure):  # another process was quicker
+            await database.create_collection(name)
     for index in (*PROTOCOL, *extra):
         await database[index.collection].create_index(list(index.keys), **index.options)

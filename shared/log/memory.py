@@ -152,6 +152,10 @@ class MemoryCollection:
                 raise writes.Conflict(row.key)
             self.documents[row.key] = {"_id": row.key, **copy.deepcopy(row.fields)}
             return
+        if row.where and not _matches(self.documents.get(row.key, {}), row.where):
+            raise writes.Conflict(row.key)
+        if row.mode == "replace":
+            self.documents.pop(row.key, None)
         document = self.documents.setdefault(row.key, {"_id": row.key})
         for path, value in row.fields.items():
             parent, name = _parent(document, path)

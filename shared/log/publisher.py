@@ -13,6 +13,8 @@ from aiokafka.errors import KafkaError
 
 from shared.log import wire
 
+PRODUCER = {"acks": "all", "enable_idempotence": True}
+"""What makes a send safe; the start-up self-check looks at these."""
 _BATCH_BYTES = 768 * 1024
 _SEND_SECONDS = 30.0
 _STOP_SECONDS = 5.0
@@ -29,8 +31,7 @@ class Publisher:
         self._producer = AIOKafkaProducer(
             bootstrap_servers=bootstrap,
             client_id=client_id,
-            acks="all",
-            enable_idempotence=True,
+            **PRODUCER,
             max_batch_size=_BATCH_BYTES,
             request_timeout_ms=10_000,
             metadata_max_age_ms=60_000,
@@ -48,10 +49,16 @@ class Publisher:
                 record = wire.encode(event, service=service, log_id=commit["log_id"], seq=commit["seq"] + offset)
                 lanes[event["topic"], event["partition"]].append(record)
         try:
-            async with asyncio.timeout(_SEND_SECONDS):
-                await asyncio.gather(*(self._send(lane, records) for lane, records in lanes.items()))
-        except (KafkaError, TimeoutError) as error:
-            raise PublishFailed(type(error).__name__) from error
+            async with asyncio.timeout(_SEND_SECONDS), asyncio.TaskGroup() as sends:
+                for lane, records in lanes.items():
+                    sends.create_task(self._send(lane, records))  # the first failure ends all the others
+        except TimeoutError as error:
+            raise PublishFailed("TimeoutError") from error
+        except ExceptionGroup as errors:
+            _failed, bugs = errors.split((KafkaError, TimeoutError, PublishFailed))
+            if bugs is not None:
+                raise bugs from None
+            raise PublishFailed(repr(errors.exceptions[0])) from errors
 
     async def _send(self, lane: tuple[str, int], records: list[tuple[bytes, bytes, list[Any]]]) -> None:
         topic, partition = lane
@@ -70,9 +77,17 @@ class Publisher:
         await (await self._producer.send_batch(batch, topic, partition=partition))
 
     async def close(self) -> None:
-        """Ends the session; with undelivered records aiokafka would wait for ever, so only for a while."""
-        with suppress(KafkaError, TimeoutError):
+        """Ends the session; with undelivered records aiokafka would wait for ever, so only for a while.
+
+        Then its sender is ended too: a producer that goes on sending behind our back is what a restore must not meet.
+        """
+        try:
             await asyncio.wait_for(self._producer.stop(), _STOP_SECONDS)
+        except (KafkaError, TimeoutError):
+            with suppress(KafkaError, TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(self._producer._sender.close(), _STOP_SECONDS)
+            with suppress(KafkaError, TimeoutError):
+                await asyncio.wait_for(self._producer.client.close(), _STOP_SECONDS)
 
 
 async def last_sequence_numbers(bootstrap: str, topics: Mapping[str, int]) -> dict[tuple[str, int], int]:
@@ -94,11 +109,18 @@ async def last_sequence_numbers(bootstrap: str, topics: Mapping[str, int]) -> di
 
 
 async def _last_of(consumer: Any, partition: TopicPartition, begin: int, end: int) -> int | None:
-    """Walks back from the end over records that are not ours."""
+    """Walks back from the end, in growing strides, over records that are not ours."""
     consumer.assign([partition])
-    for offset in range(end - 1, max(begin, end - 50) - 1, -1):
-        consumer.seek(partition, offset)
-        record = await asyncio.wait_for(consumer.getone(partition), _SEND_SECONDS)
-        with suppress(wire.Foreign):
-            return wire.head(record).seq
+    stride, upper = 1, end
+    while upper > begin:
+        lower, found = max(begin, upper - stride), None
+        consumer.seek(partition, lower)
+        while (await consumer.position(partition)) < upper:
+            record = await asyncio.wait_for(consumer.getone(partition), _SEND_SECONDS)
+            if record.offset < upper:
+                with suppress(wire.Foreign):
+                    found = wire.head(record).seq
+        if found is not None:
+            return found
+        stride, upper = stride * 4, lower
     return None

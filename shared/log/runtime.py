@@ -15,9 +15,13 @@ from shared.log.commands import Commands
 from shared.log.committer import Committer
 from shared.log.consumer import Consumer, Reactions
 from shared.log.due import DueQueue, DueTable
-from shared.log.sequencer import Sequencer
+from shared.log.sequencer import PENDING, Sequencer
+from shared.log.ticks import RecordedTime
 from shared.platform.clock import ServiceClock
 from shared.platform.settings import ServiceSettings
+
+_DRAIN_SECONDS = 6.0
+_LETTER_STATES = ("open", "parked", "foreign", "replayed", "discarded")
 
 log = structlog.get_logger()
 
@@ -30,6 +34,7 @@ class Log:
             raise RuntimeError("LIANDONG_FAILPOINTS is set in production")
         self.database, self.settings = database, settings
         self.clock = ServiceClock(database, production=settings.production)
+        self.time = RecordedTime(self.clock.now_us)
         own = {name: count for name, count in topics().items() if name.startswith(f"{settings.name}.")}
         self.sequencer = Sequencer(
             database,
@@ -43,7 +48,7 @@ class Log:
         self.committer = Committer(
             database,
             slot=settings.slot,
-            now_us=self.clock.now_us,
+            time=self.time,
             log_id=lambda: self.sequencer.log_id,
             on_commit=self.sequencer.notify,
         )
@@ -74,7 +79,7 @@ class Log:
                 slot=self.settings.slot,
                 bootstrap=self.settings.kafka,
                 reactions=reactions,
-                now_us=self.clock.now_us,
+                time=self.time,
                 log_id=lambda: self.sequencer.log_id,
                 on_commit=self.sequencer.notify,
             )
@@ -84,6 +89,7 @@ class Log:
         """Stops hearing, then firing, then committing, then publishing; each within its bound."""
         if self.consumer is not None:
             await self.consumer.stop()
+        await self.committer.drain(_DRAIN_SECONDS)
         for name in ("due", "committer", "sequencer", "clock"):
             task = self._tasks.pop(name, None)
             if task is not None:
@@ -95,43 +101,41 @@ class Log:
         found = [f"{name} has ended" for name, task in self._tasks.items() if task.done()]
         if self.sequencer.stopped:
             found.append(self.sequencer.stopped)
-        if self.consumer is not None and (complaint := self.consumer.complaint()):
-            found.append(complaint)
+        if self.consumer is not None:
+            found.extend(self.consumer.complaints())
         if self.clock.skewed():
             found.append(f"this machine is {self.clock.skew_seconds:.1f} s away from the store's clock")
         return found
 
     async def figures(self) -> Mapping[str, Any]:
-        """Commands accepted, facts written and published, dead letters, lag: read from the store and the topics."""
+        """Commands accepted, facts written and published, dead letters, lag: read from the store and the topics.
+
+        Cheap however long the log is: the sequencer counts what it numbers, only what still waits is counted here.
+        `applied` are the facts of others this service has taken in, each once, replayed letters among them; `skipped`
+        tells how many of them are of types it does not listen to.
+        """
+        commits, letters = self.database.commits, self.database.dead_letters
+        pending = [
+            (len(commit.get("commands", ())), len(commit.get("events", ())))
+            async for commit in commits.find(PENDING, {"commands.key": 1, "events.id": 1})
+        ]
         state = await self.database.sequencer.find_one({"_id": "sequencer"})
-        counted = await self.database.commits.aggregate(
-            [
-                {
-                    "$group": {
-                        "_id": None,
-                        "commands": {"$sum": {"$size": {"$ifNull": ["$commands", []]}}},
-                        "facts": {"$sum": {"$size": {"$ifNull": ["$events", []]}}},
-                    }
-                }
-            ]
-        ).to_list(1)
-        totals = counted[0] if counted else {"commands": 0, "facts": 0}
-        waiting = {"state": {"$in": ["open", "parked", "foreign"]}}
+        positions = await self.database.positions.find({}, {"applied": 1, "skipped": 1}).to_list(None)
+        counted = {state: await letters.count_documents({"state": state}) for state in _LETTER_STATES}
         return {
-            "commands": totals["commands"],
-            "facts": totals["facts"],
+            "commands": state.get("commands", 0) + sum(commands for commands, _facts in pending),
+            "facts": state["next"] - 1 + sum(facts for _commands, facts in pending),
             "published": state["published"],
-            "pending": await self.database.commits.count_documents({"pending": True}),
+            "pending": len(pending),
             "lag": await self.consumer.lag() if self.consumer is not None else {},
-            "applied": await self._applied(),
-            "dead_letters": await self.database.dead_letters.count_documents(waiting),
+            "applied": sum(p.get("applied", 0) + p.get("skipped", 0) for p in positions) + counted["replayed"],
+            "skipped": sum(p.get("skipped", 0) for p in positions),
+            "dead_letters": sum(counted[state] for state in ("open", "parked", "foreign")),
+            "letters": counted,
             "due_open": await self.database.due.count_documents({"state": "open"}),
+            "due_failed": await self.database.due.count_documents({"state": "failed"}),
             "now": self.clock.now().isoformat(),
         }
-
-    async def _applied(self) -> int:
-        positions = await self.database.positions.find({}, {"next": 1}).to_list(None)
-        return sum(int(position["next"]) for position in positions)
 
     def now(self) -> datetime:
         """The current instant of this service."""

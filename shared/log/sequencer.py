@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 from pymongo import ReturnDocument, UpdateOne
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from shared.log import sessions, transactions
 from shared.log.failpoints import failpoint
@@ -22,6 +23,9 @@ ROUND_EVENTS_MAX = 5000
 ROUND_BYTES_MAX = 8 * 1024 * 1024
 _IDLE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
+
+PENDING = {"pending": True, "at": {"$gt": 0}}
+"""Every pending commit; naming `at` lets the partial index answer instead of a walk through the whole log."""
 
 log = structlog.get_logger()
 _partition_of = DefaultPartitioner()
@@ -69,9 +73,9 @@ class Sequencer:
     async def prepare(self) -> None:
         """Makes sure the service's log has its id before the first commit."""
         first = {"log_id": str(uuid.uuid4()), "epoch": 0, "owner": "", "next": 1, "published": 0, "last": {}, "beat": 0}
-        document = await self.database.sequencer.find_one_and_update(
-            {"_id": "sequencer"}, {"$setOnInsert": first}, upsert=True, return_document=ReturnDocument.AFTER
-        )
+        with suppress(DuplicateKeyError):  # another process made it first
+            await self.database.sequencer.update_one({"_id": "sequencer"}, {"$setOnInsert": first}, upsert=True)
+        document = await self.database.sequencer.find_one({"_id": "sequencer"})
         self.log_id = document["log_id"]
 
     async def run(self) -> None:
@@ -140,7 +144,10 @@ class Sequencer:
         unpublished = {"seq": {"$gt": self._state["published"]}}
         commits = await self.database.commits.find(unpublished).sort("seq", 1).to_list(None)
         log.info("sequencer.leads", epoch=self._state["epoch"], next=self._state["next"], again=len(commits))
-        await self._publish(commits)
+        while commits:
+            part = _bounded(commits)
+            await self._publish(part)
+            commits = commits[len(part) :]
         self._acked = self._state["next"] - 1
 
     async def _round(self) -> None:
@@ -168,20 +175,17 @@ class Sequencer:
     async def _sequence(self) -> list[dict[str, Any]]:
         """Gives the pending commits their places in one transaction; returns them as published."""
         state, now = self._state, self.now_us()
-        if self._state["published"] == self._acked and not await self.database.commits.find_one(
-            {"pending": True}, {"_id": 1}
-        ):
+        if self._state["published"] == self._acked and not await self.database.commits.find_one(PENDING, {"_id": 1}):
             return []
 
         async def body(session: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-            cursor = self.database.commits.find({"pending": True}, session=session).sort("at", 1).limit(self._limit)
-            commits = _bounded(await cursor.to_list(None))
+            commits = await self._pending(session)
             after = self._number(commits, now)
             result = await self.database.sequencer.update_one(
                 {"_id": "sequencer", "epoch": state["epoch"], "owner": self.slot, "next": state["next"]},
                 {
                     "$set": {"next": after["next"], "published": self._acked, "last": after["last"]},
-                    "$inc": {"beat": 1},
+                    "$inc": {"beat": 1, "commands": sum(len(commit.get("commands", ())) for commit in commits)},
                     "$max": {"sequenced_at": after["sequenced_at"]},
                 },
                 session=session,
@@ -200,6 +204,19 @@ class Sequencer:
             raise
         self._limit = min(ROUND_COMMITS_MAX, self._limit * 2)
         self._state = after
+        return commits
+
+    async def _pending(self, session: Any) -> list[dict[str, Any]]:
+        """The next round's commits by `at`, read only as far as a round goes."""
+        commits: list[dict[str, Any]] = []
+        events = size = 0
+        cursor = self.database.commits.find(PENDING, session=session).sort("at", 1).limit(self._limit).batch_size(50)
+        async for commit in cursor:
+            events, size = events + len(commit.get("events", ())), size + _bytes(commit)
+            if commits and (events > ROUND_EVENTS_MAX or size > ROUND_BYTES_MAX):
+                await cursor.close()
+                break
+            commits.append(commit)
         return commits
 
     def _number(self, commits: list[dict[str, Any]], now: int) -> dict[str, Any]:
@@ -242,10 +259,14 @@ def _bounded(commits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     events = size = 0
     for i, commit in enumerate(commits):
         events += len(commit.get("events", ()))
-        size += sum(len(event["data"]) for event in commit.get("events", ()))
+        size += _bytes(commit)
         if i and (events > ROUND_EVENTS_MAX or size > ROUND_BYTES_MAX):
             return commits[:i]
     return commits
+
+
+def _bytes(commit: dict[str, Any]) -> int:
+    return sum(len(event["data"].encode()) for event in commit.get("events", ()))
 
 
 def _packed(last: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:

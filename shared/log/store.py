@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from pymongo.read_concern import ReadConcern
 
 from shared.kernel import NATIONAL, Aggregate, NotFound, RegionScope
-from shared.log.work import current_work
+from shared.log.work import current_work, work_or_none
 
 A = TypeVar("A", bound=Aggregate)
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Documents(Generic[A]):
         work = current_work()
         key = (self.collection, id)
         if key not in work.seen:
-            document = await self._documents.find_one({"_id": id})
+            document = await self._documents.find_one({"_id": id}, session=work.session)
             work.seen[key] = self._load(document) if document else None
         seen = work.seen[key]
         if seen is not None:
@@ -90,14 +90,15 @@ class Documents(Generic[A]):
 
         Without `sort` in order of id. `after` is the page before's; it holds its place when others come or go between.
         """
+        session = _asking(self.collection)
         documents, after = await _page(
-            self._documents, where, scope, after=after, limit=limit, sort=sort, descending=descending
+            self._documents, session, where, scope, after=after, limit=limit, sort=sort, descending=descending
         )
         return Page(tuple(self._load(document) for document in documents), after)
 
     async def count(self, scope: RegionScope, where: Mapping[str, Any]) -> int:
         """How many aggregates match and lie in scope."""
-        return int(await self._documents.count_documents(_within(where, scope)))
+        return int(await self._documents.count_documents(_within(where, scope), session=_asking(self.collection)))
 
     def _load(self, document: dict[str, Any]) -> A:
         document["id"] = document.pop("_id")
@@ -128,22 +129,29 @@ class Rows:
         current_work().insert(self.collection, key, fields)
 
     async def get(self, key: str) -> dict[str, Any] | None:
-        """One row as stored, or None."""
-        found: dict[str, Any] | None = await self._rows.find_one({"_id": key})
-        return found
+        """One row, or None; within a work as the work leaves it."""
+        return (await self.find_many([key])).get(key)
 
     async def find(
         self, where: Mapping[str, Any], *, sort: Sequence[tuple[str, int]] = (("_id", 1),), limit: int = 0
     ) -> list[dict[str, Any]]:
-        """Rows that match, in order; `limit` 0 means all of them."""
-        found: list[dict[str, Any]] = await self._rows.find(dict(where)).sort(list(sort)).limit(limit).to_list(None)
+        """Rows that match, in order; `limit` 0 means all of them. What this work has yet to write is not among them."""
+        cursor = self._rows.find(dict(where), session=_asking(self.collection))
+        found: list[dict[str, Any]] = await cursor.sort(list(sort)).limit(limit).to_list(None)
         return found
 
     async def find_many(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """The rows of these keys that exist, by key, read in one go."""
-        wanted = sorted(set(keys))
-        found = await self._rows.find({"_id": {"$in": wanted}}).to_list(None) if wanted else []
-        return {row["_id"]: row for row in found}
+        """The rows of these keys that exist, by key, read in one go; within a work as the work leaves them."""
+        work, wanted = work_or_none(), sorted(set(keys))
+        query, session = {"_id": {"$in": wanted}}, work.session if work else None
+        stored = await self._rows.find(query, session=session).to_list(None) if wanted else []
+        found: dict[str, dict[str, Any]] = {row["_id"]: row for row in stored}
+        if work is not None:
+            for key in wanted:
+                row = work.row(self.collection, key, found.pop(key, None))
+                if row is not None:
+                    found[key] = row
+        return found
 
     async def page(
         self,
@@ -159,12 +167,15 @@ class Rows:
 
         A row that does not know its regions yet (the fact that tells them has not come) is seen nationally only.
         """
-        rows, after = await _page(self._rows, where, scope, after=after, limit=limit, sort=sort, descending=descending)
+        session = _asking(self.collection)
+        rows, after = await _page(
+            self._rows, session, where, scope, after=after, limit=limit, sort=sort, descending=descending
+        )
         return Page(tuple(rows), after)
 
     async def count(self, where: Mapping[str, Any], scope: RegionScope = NATIONAL) -> int:
         """How many rows match and lie in scope."""
-        return int(await self._rows.count_documents(_within(where, scope)))
+        return int(await self._rows.count_documents(_within(where, scope), session=_asking(self.collection)))
 
 
 def scope_filter(scope: RegionScope) -> dict[str, Any]:
@@ -181,8 +192,18 @@ def _within(where: Mapping[str, Any], scope: RegionScope, *more: Mapping[str, An
     return conditions[0] if len(conditions) == 1 else {"$and": conditions} if conditions else {}
 
 
+def _asking(collection: str) -> Any:
+    """The session a query belongs to: the transaction of the batch in progress, else none."""
+    work = work_or_none()
+    if work is None:
+        return None
+    work.asks(collection)
+    return work.session
+
+
 async def _page(
     collection: Any,
+    session: Any,
     where: Mapping[str, Any],
     scope: RegionScope,
     *,
@@ -194,7 +215,7 @@ async def _page(
     limit, way = max(1, min(limit, PAGE_MAX)), -1 if descending else 1
     query = _within(where, scope, _behind(after, sort, descending) if after is not None else {})
     order = [(sort, way), ("_id", way)] if sort else [("_id", way)]
-    found = await collection.find(query).sort(order).limit(limit + 1).to_list(None)
+    found = await collection.find(query, session=session).sort(order).limit(limit + 1).to_list(None)
     if len(found) <= limit:
         return found, None
     last = found[limit - 1]

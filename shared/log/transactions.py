@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from pymongo.errors import ConnectionFailure, PyMongoError
+from aiokafka.errors import KafkaError
+from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError, WriteError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 T = TypeVar("T")
 
+_WRITE_CONFLICT = 112
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.5
 _SNAPSHOT = ReadConcern("snapshot")
@@ -25,6 +27,20 @@ _MAJORITY = WriteConcern("majority", j=True)
 
 class OutcomeUnknown(Exception):
     """The commit was sent and no answer came within the deadline: it may or may not have been applied."""
+
+
+TRANSIENT = (PyMongoError, KafkaError, OSError, TimeoutError, OutcomeUnknown)
+"""The closed list of rule 20: driver, broker, input and output, time. `is_transient` takes out what data causes."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying again can help: true of the closed list, but not of a write that the store refuses by itself."""
+    if isinstance(error, BulkWriteError):
+        faults = error.details.get("writeErrors", ())
+        return all(fault.get("code") == _WRITE_CONFLICT for fault in faults)
+    if isinstance(error, WriteError):
+        return error.has_error_label("TransientTransactionError")
+    return isinstance(error, TRANSIENT)
 
 
 async def run(session: Any, body: Callable[[Any], Awaitable[T]], *, seconds: float = 5.0) -> T:
