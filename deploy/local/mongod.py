@@ -99,6 +99,7 @@ async def create_users(admin: Any, passwords: dict[str, str], *, auditor: str, c
         privileges: list[dict[str, Any]] = [
             {"resource": {"db": service, "collection": ""}, "actions": _READ_WRITE + _MEASURE},
             {"resource": {"db": CLOCK_DATABASE, "collection": "clock"}, "actions": ["find"]},
+            {"resource": {"cluster": True}, "actions": ["getParameter"]},  # the start-up self-check reads one
         ]
         privileges += [{"resource": {"db": service, "collection": c}, "actions": ["remove"]} for c in REMOVABLE]
         await _role(admin, service, privileges)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
+from aiokafka.errors import KafkaError
+from pymongo.errors import ConnectionFailure
 
 from shared.contracts import topics
-from shared.log import failpoints, indexes
+from shared.log import failpoints, indexes, selfcheck
 from shared.log.commands import Commands
 from shared.log.committer import Committer
 from shared.log.consumer import Consumer, Reactions
+from shared.log.consumer.replay import Letters
 from shared.log.due import DueQueue, DueTable
 from shared.log.sequencer import PENDING, Sequencer
 from shared.log.ticks import RecordedTime
+from shared.log.verify import Verdict, verify
 from shared.platform.clock import ServiceClock
 from shared.platform.settings import ServiceSettings
 
 _DRAIN_SECONDS = 6.0
+_START_SECONDS = 60.0
 _LETTER_STATES = ("open", "parked", "foreign", "replayed", "discarded")
 
 log = structlog.get_logger()
@@ -53,6 +59,7 @@ class Log:
             on_commit=self.sequencer.notify,
         )
         self.commands = Commands(self.committer, skewed=self.clock.skewed)
+        self.letters = Letters(database, bootstrap=settings.kafka, slot=settings.slot, service=settings.name)
         self.consumer: Consumer | None = None
         self.due: DueQueue | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -60,10 +67,15 @@ class Log:
     async def start(
         self, *, reactions: Reactions, due: DueTable, extra_indexes: Sequence[indexes.Index], collections: Sequence[str]
     ) -> None:
-        """Creates what is missing, then starts: clock, committer, sequencer, due queue, and last the consumer."""
-        await indexes.ensure(self.database, extra_indexes, collections=collections)
-        await self.sequencer.prepare()
-        await self.clock.refresh()
+        """Checks every setting that facts rest on, creates what is missing, then starts: clock, committer, sequencer,
+        due queue, and last the consumer. Raises UnsafeSettings; waits for stores that do not answer yet.
+        """
+        heard = {fact.topic.name for fact in reactions}
+        await _patiently(self._check_store)
+        await _patiently(partial(self._check_broker, heard))
+        await _patiently(partial(indexes.ensure, self.database, extra_indexes, collections=collections))
+        await _patiently(self.sequencer.prepare)
+        await _patiently(self.clock.refresh)
         self._run("clock", self.clock.run())
         self._run("committer", self.committer.run())
         self._run("sequencer", self.sequencer.run())
@@ -83,6 +95,8 @@ class Log:
                 log_id=lambda: self.sequencer.log_id,
                 on_commit=self.sequencer.notify,
             )
+            self.letters.application = self.consumer.application
+            self._run("letters", self.letters.follow())
             await self.consumer.start()
 
     async def stop(self) -> None:
@@ -90,11 +104,12 @@ class Log:
         if self.consumer is not None:
             await self.consumer.stop()
         await self.committer.drain(_DRAIN_SECONDS)
-        for name in ("due", "committer", "sequencer", "clock"):
+        for name in ("letters", "due", "committer", "sequencer", "clock"):
             task = self._tasks.pop(name, None)
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task], timeout=10)
+        await self.letters.close()
 
     def complaints(self) -> list[str]:
         """Sentences about what is not well; empty when everything is."""
@@ -137,6 +152,27 @@ class Log:
             "now": self.clock.now().isoformat(),
         }
 
+    async def verify(self) -> Verdict:
+        """Reads the whole log and says whether it holds together; not for every minute."""
+        return await verify(self.database)
+
+    async def _check_store(self) -> None:
+        await self.clock.measure_skew()
+        skew = self.clock.skew_seconds
+        self._refuse(selfcheck.check_client())
+        self._refuse(await selfcheck.check_store(self.database, self.settings, skew_seconds=skew))
+
+    async def _check_broker(self, heard: Set[str]) -> None:
+        wanted = {name: count for name, count in topics().items() if name in heard or name in self.sequencer.topics}
+        production = self.settings.production
+        self._refuse(await selfcheck.check_broker(self.settings.kafka, wanted, production=production))
+
+    def _refuse(self, findings: Sequence[selfcheck.Finding]) -> None:
+        if findings:
+            for finding in findings:
+                log.error("start.unsafe", code=finding.code, zh=finding.zh, en=finding.en)
+            raise selfcheck.UnsafeSettings(list(findings))
+
     def now(self) -> datetime:
         """The current instant of this service."""
         return self.clock.now()
@@ -144,6 +180,20 @@ class Log:
     def _run(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._tasks[name] = asyncio.create_task(coroutine, name=name)
         task.add_done_callback(_report)
+
+
+async def _patiently(step: Callable[[], Awaitable[None]]) -> None:
+    """Tries a step of the start again while its store does not answer, for as long as a start may take."""
+    end, pause = asyncio.get_running_loop().time() + _START_SECONDS, 0.1
+    while True:
+        try:
+            return await step()
+        except (KafkaError, OSError, TimeoutError, ConnectionFailure) as error:
+            if asyncio.get_running_loop().time() > end:
+                raise
+            log.warning("start.waits", error=type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -47,7 +47,7 @@ class ServiceClock:
                 if not self._production:
                     await self.refresh()
                 if turn % _SKEW_EVERY == 0:
-                    await self._measure_skew()
+                    await self.measure_skew()
             except PyMongoError:
                 pass  # the store is away: the last offset holds, and every command will say that it is away
             turn += 1
@@ -67,7 +67,8 @@ class ServiceClock:
             self.offset_us = max(self.offset_us, told) if self._told else told
         self._told = True
 
-    async def _measure_skew(self) -> None:
+    async def measure_skew(self) -> None:
+        """Asks mongod for its time and keeps how far this machine is ahead of it, in seconds."""
         before = datetime.now(UTC)
         there = (await self._admin.command("hello"))["localTime"].replace(tzinfo=UTC)
         middle = before + (datetime.now(UTC) - before) / 2

@@ -13,11 +13,8 @@ def connect(settings: ServiceSettings) -> Any:
     """The service's own database through its own user. The client is closed with `database.client.close()`."""
     client: Any = AsyncIOMotorClient(
         f"mongodb://{settings.mongo}",
-        username=settings.service,
-        password=settings.mongo_password.get_secret_value(),
-        authSource="admin",
+        **_login(settings),
         replicaSet=settings.replica_set,
-        appname=settings.slot,
         retryWrites=True,
         retryReads=True,
         w="majority",
@@ -28,3 +25,24 @@ def connect(settings: ServiceSettings) -> Any:
         socketTimeoutMS=8000,
     )
     return client[settings.service]
+
+
+def connect_node(settings: ServiceSettings, host: str) -> Any:
+    """A client of one member of the set, to ask it about itself; closed by whoever asked."""
+    return AsyncIOMotorClient(
+        f"mongodb://{host}",
+        **_login(settings),
+        directConnection=True,
+        serverSelectionTimeoutMS=1500,
+        connectTimeoutMS=1500,
+        socketTimeoutMS=3000,
+    )
+
+
+def _login(settings: ServiceSettings) -> dict[str, Any]:
+    return {
+        "username": settings.service,
+        "password": settings.mongo_password.get_secret_value(),
+        "authSource": "admin",
+        "appname": settings.slot,
+    }
