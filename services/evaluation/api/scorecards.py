@@ -12,7 +12,6 @@ from services.evaluation.domain import Scorecard
 from services.evaluation.handlers import Scorecards
 from services.evaluation.handlers.scorecards import window_of
 from services.evaluation.policies.indicators import Subject
-from services.evaluation.store import MongoLedger
 from shared.contracts.evaluation import ScorecardPublished, SubjectKind
 from shared.doors.doors import Clocks, Doors, ReadRequest
 from shared.kernel import FieldError, InvalidInput, NotFound
@@ -22,7 +21,7 @@ _TOPIC = "evaluation.scorecards"
 
 
 def routes(
-    scorecards: Scorecards, doors: Doors, *, cards: Documents[Scorecard], known_parties: Rows, ledger: MongoLedger
+    scorecards: Scorecards, doors: Doors, *, cards: Documents[Scorecard], known_parties: Rows, ledger: Ledger
 ) -> APIRouter:
     """Everything about scorecards. An enterprise or institution sees its own card and those of the regions in scope."""
     router = APIRouter()

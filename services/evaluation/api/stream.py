@@ -10,7 +10,6 @@ from fastapi.responses import StreamingResponse
 
 from services.evaluation.api.access import card_for
 from services.evaluation.domain import Scorecard
-from services.evaluation.store import MongoLedger
 from shared.doors.doors import Doors, ReadRequest
 from shared.kernel import NotFound
 from shared.log.store import Documents
@@ -21,7 +20,7 @@ _BEAT_SECONDS = 15.0
 _LOOK_SECONDS = 0.3
 
 
-def routes(doors: Doors, *, cards: Documents[Scorecard], ledger: MongoLedger) -> APIRouter:
+def routes(doors: Doors, *, cards: Documents[Scorecard], ledger: Ledger) -> APIRouter:
     """One route; it ends by itself after ten minutes, within a token's life, and is taken up again."""
     router = APIRouter()
 

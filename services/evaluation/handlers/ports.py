@@ -109,6 +109,14 @@ class Ledger(Protocol):
         """The id of one fact of our own."""
         ...
 
+    async def history(self, stream: str) -> list[dict[str, Any]]:
+        """The facts of one stream of our own, oldest first, as they stand in the log."""
+        ...
+
+    def after(self, position: int, topic: str) -> AsyncIterator[dict[str, Any]]:
+        """The facts of one topic of our own after a position, in order."""
+        ...
+
     async def parked(self) -> list[ParkedStream]:
         """The streams with dead letters that wait."""
         ...

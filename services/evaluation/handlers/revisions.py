@@ -129,9 +129,10 @@ async def affected(facts: list[KnownFact], kept: KeptFacts) -> set[Subject]:
     """The subjects whose figures a bunch of facts can change: those they name, and those of what they are about."""
     parties = ids(facts, "party")
     owned = await kept.about({f"owner:{uscc}" for uscc in parties})
+    projects = await kept.about({f"project:{id}" for id in ids(facts, "project")})
     issues = ids(facts, "issue") | ids(owned, "issue")
-    issues |= {str(id) for fact in facts for id in fact.data.get("issue_ids", ())}
-    refs = {f"pilot:{id}" for id in ids(facts, "pilot")} | {f"project:{id}" for id in ids(facts, "project")}
+    issues |= {str(id) for fact in projects for id in fact.data.get("issue_ids", ())}
+    refs = {f"pilot:{id}" for id in ids(facts, "pilot")}
     refs |= {f"{prefix}:{id}" for id in issues for prefix in ("issue", "traces")}
-    found = subjects_in([*facts, *await kept.about(refs)])
+    found = subjects_in([*facts, *projects, *await kept.about(refs)])
     return found | {Subject("institution", uscc) for uscc in parties}

@@ -206,7 +206,8 @@ async def facts_of(subject: Subject, kept: KeptFacts) -> list[KnownFact]:
     story = await kept.about(refs)
     if subject.kind == "institution":
         owners = {str(fact.data["owner"]) for fact in story if "owner" in fact.data}
-        story += await kept.about({f"party:{uscc}" for uscc in owners | {subject.code}})
+        more = {f"party:{uscc}" for uscc in owners | {subject.code}}
+        story += await kept.about(more | {f"project:{id}" for id in ids(story, "project")})
     return list({fact.id: fact for fact in (*named, *story)}.values())
 
 

@@ -47,7 +47,7 @@ class Pilot:
     accepted: KnownFact | None = None
     map: KnownFact | None = None
     lists: dict[str, KnownFact] = field(default_factory=dict)
-    roles: dict[str, KnownFact] = field(default_factory=dict)
+    roles: dict[str, dict[str, KnownFact]] = field(default_factory=dict)
 
     def share_of(self, region: str, at: int) -> Decimal:
         """The credit of a province at an instant: the shares in force then, its prefectures' together (rule 4)."""
@@ -191,7 +191,11 @@ def _list_published(found: Book, fact: KnownFact) -> None:
 
 
 def _role_assigned(found: Book, fact: KnownFact) -> None:
-    _pilot(found, fact).roles.setdefault(fact.data["role"], fact)
+    _pilot(found, fact).roles.setdefault(fact.data["role"], {}).setdefault(fact.data["uscc"], fact)
+
+
+def _role_ended(found: Book, fact: KnownFact) -> None:
+    _pilot(found, fact).roles.get(fact.data["role"], {}).pop(fact.data["uscc"], None)
 
 
 def _placed(found: Book, fact: KnownFact) -> Issue:
@@ -243,6 +247,10 @@ def _project_listed(found: Book, fact: KnownFact) -> None:
     )
 
 
+def _project_removed(found: Book, fact: KnownFact) -> None:
+    found.projects.pop(fact.subject, None)
+
+
 def _affiliated(found: Book, fact: KnownFact) -> None:
     found.groups.setdefault(fact.subject, []).append((fact.effective_at, str(fact.data["group_id"])))
 
@@ -254,6 +262,7 @@ _FOLDS = {
     "QualityMapPublished": _mapped,
     "ListPublished": _list_published,
     "ChainRoleAssigned": _role_assigned,
+    "ChainRoleEnded": _role_ended,
     "IssueListed": _listed,
     "IssueChanged": _changed,
     "IssueRemoved": _removed,
@@ -263,6 +272,8 @@ _FOLDS = {
     "IssueClosureVerified": _verified,
     "IssueClosureRejected": _rejected,
     "KeyProjectListed": _project_listed,
+    "KeyProjectChanged": _project_listed,
+    "KeyProjectRemoved": _project_removed,
     "PartyAffiliationChanged": _affiliated,
 }
 """What each type of fact does to the book; a type that is not here changes no figure."""

@@ -230,7 +230,9 @@ def _maps_completed(subject: Subject, book: Book, window: Window) -> Iterable[Re
 def _lists_complete(subject: Subject, book: Book, window: Window) -> Iterable[Record]:
     def complete(pilot: Pilot) -> tuple[KnownFact, ...] | None:
         lists = [pilot.lists[kind] for kind in LISTS if kind in pilot.lists and int(pilot.lists[kind].data["rows"])]
-        roles = [pilot.roles[role] for role in ROLES if role in pilot.roles]
+        roles = [
+            min(pilot.roles[role].values(), key=lambda fact: fact.order) for role in ROLES if pilot.roles.get(role)
+        ]
         return (*lists, *roles) if len(lists) == len(LISTS) and len(roles) == len(ROLES) else None
 
     return _of_running(subject, book, window, complete)
