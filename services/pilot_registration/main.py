@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from services.pilot_registration import store
+from services.pilot_registration.api.desk import desk_routes
 from services.pilot_registration.api.imports import import_routes
 from services.pilot_registration.api.issues import issue_routes, project_routes
 from services.pilot_registration.api.parties import chain_routes, party_routes
@@ -31,7 +32,7 @@ def build(parts: Parts) -> Service:
     database, doors = parts.database, parts.doors
     parties, chains, pilots = store.parties(database), store.chains(database), store.pilots(database)
     issues, projects = store.quality_issues(database), store.key_projects(database)
-    uses, list_rows = store.rows(database, "attachment_uses"), store.list_rows(database)
+    uses, list_rows = store.rows(database, "attachment_uses"), store.rows(database, "list_rows")
     previews, chunks = store.rows(database, "imports"), store.rows(database, "import_chunks")
     attachments = Attachments(database)
     registry = Registry(parties=parties, chains=chains)
@@ -61,6 +62,7 @@ def build(parts: Parts) -> Service:
             pilot_routes(flow, doors, reads=reads),
             issue_routes(issue_flow, doors, reads=reads),
             project_routes(project_flow, doors, reads=reads),
+            desk_routes(doors, reads=reads),
             attachments.router(doors, may_read=reads.may_read),
         ],
         reactions=reactions(issue_flow),

@@ -11,7 +11,6 @@ from services.pilot_registration.domain.pilots import Pilot
 from services.pilot_registration.domain.quotas import Quota
 from shared.log.indexes import Index
 from shared.log.store import Documents, Rows
-from shared.log.work import current_work
 
 COLLECTIONS = (
     "parties", "chains", "pilots", "quotas", "quality_issues", "key_projects", "pilot_codes", "attachment_uses",
@@ -61,19 +60,6 @@ def quality_issues(database: Any) -> Documents[QualityIssue]:
 def key_projects(database: Any) -> Documents[KeyProject]:
     """The key projects, by `<pilot>:K:<编号>`."""
     return Documents(database, "key_projects", KeyProject)
-
-
-class ListRows(Rows):
-    """What the lists of the pilots hold now, by `<pilot>:<sheet>:<key>`."""
-
-    def delete(self, key: str) -> None:
-        """Takes a row off its list, with the current work."""
-        current_work().delete(self.collection, key)
-
-
-def list_rows(database: Any) -> ListRows:
-    """The rows of all lists."""
-    return ListRows(database, "list_rows")
 
 
 def rows(database: Any, collection: str) -> Rows:

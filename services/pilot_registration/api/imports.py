@@ -63,7 +63,7 @@ def import_routes(imports: ListImports, doors: Doors, *, reads: Reads) -> APIRou
     @router.get("/pilots/{pilot_id}/workbook.xlsx", response_class=Response)
     async def export(pilot_id: str, read: Annotated[ReadRequest, Depends(doors.reader("pilot.read"))]) -> Response:
         pilot = await reads.pilot(pilot_id, read.actor)
-        rows = await reads.list_rows.find({"pilot_id": pilot_id}, sort=[("place", 1), ("_id", 1)])
+        rows = await reads.list_rows.find({"pilot_id": pilot_id, "gone": False}, sort=[("place", 1), ("_id", 1)])
         by_sheet: dict[str, list[dict[str, object]]] = {key: [] for key in WORKBOOK}
         for row in rows:
             by_sheet[row["sheet"]].append(_typed(BY_KEY[row["sheet"]], row["values"]))

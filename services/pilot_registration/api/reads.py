@@ -1,8 +1,8 @@
 """What a caller may read: the rules of visibility over the stores, in one place for all routes."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from services.pilot_registration.domain.issues import QualityIssue
 from services.pilot_registration.domain.key_projects import KeyProject
@@ -12,8 +12,10 @@ from services.pilot_registration.policies.visibility import sees, visible
 from shared.contracts.pilot_registration import ListKind
 from shared.doors.attachments import Attachment
 from shared.doors.doors import ReadRequest
-from shared.kernel import NATIONAL, Actor, NotFound
+from shared.kernel import NATIONAL, Actor, Aggregate, NotFound, RegionScope
 from shared.log.store import Documents, Page, Rows, scope_filter
+
+A = TypeVar("A", bound=Aggregate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,23 @@ class Reads:
             NATIONAL, {"$and": conditions} if conditions else {}, after=read.after, limit=read.limit, **order
         )
 
+    async def every_pilot(self, by: Actor, where: Mapping[str, Any]) -> AsyncIterator[Pilot]:
+        """Every pilot that matches and that the caller sees, page by page."""
+        seen = visible(by, scope_filter(by.scope))
+        async for pilot in self.every(self.pilots, NATIONAL, {"$and": [dict(where), seen]} if seen else where):
+            yield pilot
+
+    async def every(self, documents: Documents[A], scope: RegionScope, where: Mapping[str, Any]) -> AsyncIterator[A]:
+        """Every aggregate that matches and lies in scope, page by page."""
+        after = None
+        while True:
+            page = await documents.page(scope, where, after=after, limit=200)
+            for item in page.items:
+                yield item
+            after = page.after
+            if after is None:
+                return
+
     async def notices(self, read: ReadRequest) -> Page[Pilot]:
         """The pilots in public notice, wherever they are: a notice is public, so that anybody can object."""
         states = [PilotState.IN_NOTICE.value, PilotState.OBJECTION_HOLD.value]
@@ -65,15 +84,8 @@ class Reads:
         conditions: list[dict[str, Any]] = []
         seen = visible(by, scope_filter(by.scope))
         if seen:
-            draft = {"state": PilotState.DRAFT.value}
-            unseen: list[str] = []
-            after = None
-            while True:
-                page = await self.pilots.page(by.scope, {"$and": [draft, {"$nor": [seen]}]}, after=after, limit=200)
-                unseen += [pilot.id for pilot in page.items]
-                after = page.after
-                if after is None:
-                    break
+            drafts = {"$and": [{"state": PilotState.DRAFT.value}, {"$nor": [seen]}]}
+            unseen = [pilot.id async for pilot in self.every(self.pilots, by.scope, drafts)]
             if unseen:
                 conditions.append({"pilot_id": {"$nin": unseen}})
         for header in await self.imports.find({"state": "applying"}):

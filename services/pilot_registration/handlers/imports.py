@@ -103,14 +103,6 @@ class Table(Protocol):
         ...
 
 
-class ListRows(Table, Protocol):
-    """What the lists of the pilots hold."""
-
-    def delete(self, key: str) -> None:
-        """Takes a row off its list."""
-        ...
-
-
 class Import(Aggregate):
     """Only a name for answers: a preview is rows, and records no fact."""
 
@@ -136,7 +128,7 @@ class ListImports:
     parties: Table
     issue_rows: Table
     project_rows: Table
-    list_rows: ListRows
+    list_rows: Table
     imports: Table
     chunks: Table
 
@@ -145,7 +137,7 @@ class ListImports:
         pilot = await self._importable(pilot_id, by)
         for other in await self.imports.find({"pilot_id": pilot_id, "state": "applying"}):
             raise ImportInProgress(import_id=other["_id"])
-        rows = await self.list_rows.find({"pilot_id": pilot_id})
+        rows = await self.list_rows.find({"pilot_id": pilot_id, "gone": False})
         current = {f"{row['sheet']}:{row['key']}": row for row in rows}
         keys: dict[str, set[str]] = {}
         for row in rows:
@@ -212,7 +204,7 @@ class ListImports:
             return Outcome(pilot, details | {"state": "applied"})
         if header["state"] == "previewed":
             await self._first(pilot, header, import_id, remove_absent)
-        rows = await self.list_rows.find({"pilot_id": pilot_id})
+        rows = await self.list_rows.find({"pilot_id": pilot_id, "gone": False})
         by_sheet: dict[str, list[dict[str, Any]]] = {key: [] for key in BY_KEY}
         for row in rows:
             by_sheet[row["sheet"]].append(row)
@@ -262,11 +254,8 @@ class ListImports:
             elif change["sheet"] == "key-projects":
                 await self._write_project(pilot, change, homes, at)
             key = f"{pilot.id}:{change['sheet']}:{change['key']}"
-            if change["values"] is None:
-                self.list_rows.delete(key)
-                continue
             fields = {"pilot_id": pilot.id, "sheet": change["sheet"], "key": change["key"], "place": change["place"]}
-            self.list_rows.set(key, fields | {"values": change["values"]})
+            self.list_rows.set(key, fields | {"values": change["values"], "gone": change["values"] is None})
 
     async def _write_issue(
         self, pilot: Pilot, change: Mapping[str, Any], homes: Mapping[str, str], by: Actor, at: datetime

@@ -56,12 +56,14 @@ class RowChecks:
     def checked(self, given: Mapping[str, Sequence[GivenRow]]) -> list[SheetRow]:
         """The sound rows of all sheets, in order, each with its key; faults of rows and between rows are collected."""
         rows: list[SheetRow] = []
+        there = {key: set(self.known.keys.get(key, ())) for key in BY_KEY}
         for key, sheet in BY_KEY.items():
             seen: dict[str, int] = {}
             for row in given.get(key, ()):
                 before = len(self.errors)
                 values = _CHECKS[key](self, sheet, row)
                 number = self._key(sheet, row, values)
+                there[key].add(number)
                 if number in seen:
                     self._fault(
                         sheet, row, "number", "number-twice",
@@ -73,7 +75,7 @@ class RowChecks:
         if not any(given.values()):
             zh, en = "工作簿里没有一行数据", "The workbook has no row of data"
             self.errors.append(RowError(BY_KEY["issues"].name, 0, "", "workbook-empty", zh, en))
-        self._references(rows)
+        self._references(rows, there)
         return rows
 
     # --- the sheets ---
@@ -152,11 +154,8 @@ class RowChecks:
 
     # --- between rows ---
 
-    def _references(self, rows: Sequence[SheetRow]) -> None:
-        """What one row says of another must be in this workbook or on the list already."""
-        there = {key: set(self.known.keys.get(key, ())) for key in BY_KEY}
-        for row in rows:
-            there[row.sheet].add(row.key)
+    def _references(self, rows: Sequence[SheetRow], there: Mapping[str, set[str]]) -> None:
+        """What one row says of another must be in this workbook (faulty or not) or on the list already."""
         for row in rows:
             if row.sheet == "issues":
                 self._refers(row, "node", [row.values["node"]] if row.values["node"] else [], there["map-nodes"])
