@@ -10,6 +10,7 @@ from services.evaluation.api import shown
 from services.evaluation.api.access import card_for, conditions
 from services.evaluation.domain import Scorecard
 from services.evaluation.handlers import Scorecards
+from services.evaluation.handlers.ports import Ledger
 from services.evaluation.handlers.scorecards import window_of
 from services.evaluation.policies.indicators import Subject
 from shared.contracts.evaluation import ScorecardPublished, SubjectKind

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from services.evaluation.api.access import card_for
 from services.evaluation.domain import Scorecard
+from services.evaluation.handlers.ports import Ledger
 from shared.doors.doors import Doors, ReadRequest
 from shared.kernel import NotFound
 from shared.log.store import Documents
