@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from bson import ObjectId
 from fastapi import APIRouter, Depends, File, UploadFile
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from gridfs.errors import NoFile
+from gridfs.errors import FileExists, NoFile
 from motor.motor_asyncio import AsyncIOMotorGridFSBucket
 from pymongo.errors import DuplicateKeyError
 
@@ -160,7 +160,7 @@ class Attachments:
             while piece := await file.read(_PIECE_BYTES):
                 await stream.write(piece)
             await stream.close()
-        except DuplicateKeyError:  # the same request was faster: its answer is ours, too
+        except (FileExists, DuplicateKeyError):  # the same request was faster: its answer is ours, too
             await self._chunks.delete_many({"files_id": ident})
             answered = await self._known(key, body)
             if answered is None:

@@ -14,6 +14,8 @@ from contextlib import suppress
 from urllib.parse import parse_qsl
 
 import structlog
+from opentelemetry import context, trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -31,7 +33,6 @@ from shared.doors.bodies import (
 )
 from shared.doors.tokens import TokenVerifier
 from shared.kernel import DomainError
-from shared.platform.telemetry import take_traceparent
 
 BODY_SECONDS_MAX = 60
 _DISCARD_BYTES_MAX = 64 * 1024 * 1024
@@ -74,7 +75,7 @@ class Gate:
         correlation_id = given if _CORRELATION.fullmatch(given) else str(uuid.uuid4())
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(correlation_id=correlation_id)
-        take_traceparent(headers.get("traceparent"))
+        token = context.attach(_continued(headers))
         incoming = _Incoming(receive)
         started = False
 
@@ -99,6 +100,8 @@ class Gate:
             if started:
                 raise  # the answer is broken off, so that nobody takes half of it for all
             await problems.problem(Request(scope), problems.Broken())(scope, receive, answer)
+        finally:
+            context.detach(token)
 
     async def _checked(self, scope: Scope, headers: Headers, receive: _Incoming) -> Receive:
         check_text("path", scope["path"])
@@ -189,6 +192,16 @@ class _Incoming:
     def _count(self, message: Message) -> None:
         self.size += len(message.get("body", b""))
         self.complete = message["type"] != "http.request" or not message.get("more_body", False)
+
+
+def _continued(headers: Headers) -> context.Context:
+    """The trace the request came with (W3C traceparent), so that its facts carry it even when nothing is exported.
+
+    When spans are recorded, FastAPI has opened one below it already.
+    """
+    if trace.get_current_span().get_span_context().is_valid:
+        return context.get_current()
+    return TraceContextTextMapPropagator().extract({"traceparent": headers.get("traceparent", "")})
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

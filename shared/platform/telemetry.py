@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from contextvars import ContextVar
-
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.pymongo import PymongoInstrumentor
@@ -12,22 +9,6 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
-_taken: ContextVar[str | None] = ContextVar("traceparent", default=None)
-
-
-def take_traceparent(given: str | None) -> None:
-    """Remembers the trace that a request or a fact came with; a malformed one is dropped (W3C Trace Context, 3.2.2)."""
-    _taken.set(given if given is not None and _TRACEPARENT.fullmatch(given) else None)
-
-
-def current_traceparent() -> str | None:
-    """The trace to put into what we write: the active span's when spans are recorded, else the one that came in."""
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-    return _taken.get()
 
 
 def configure_tracing(*, service: str, slot: str, endpoint: str) -> TracerProvider | None:

@@ -13,6 +13,8 @@ import httpx2
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from structlog.types import EventDict
 
 from shared.doors.doors import Doors
@@ -295,6 +297,36 @@ async def test_commands_are_counted_by_outcome_and_timed(http: httpx2.AsyncClien
     assert [counted(outcome) for outcome in ("accepted", "refused", "failed")] == [1, 2, 1]
     timed = doors.metrics.registry.get_sample_value("liandong_command_seconds_count", {"action": "chain.register"})
     assert timed == 1
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("given", "inside"),
+    [(TRACE, TRACE), (None, ""), ("00-0-0-01", ""), (TRACE.replace("0af7", "0AF7"), ""), (TRACE + "; drop", ""),
+     ("00-" + "0" * 32 + "-b7ad6b7169203331-01", "")],
+)  # fmt: skip
+async def test_a_command_runs_inside_the_trace_its_request_came_with(
+    http: httpx2.AsyncClient, doors: Doors, monkeypatch: pytest.MonkeyPatch, given: str | None, inside: str
+) -> None:
+    carried: dict[str, str] = {}
+    kept: Any = doors.commands
+    execute = kept.execute
+
+    async def spying(**arguments: Any) -> Any:
+        async def in_a_task() -> None:
+            TraceContextTextMapPropagator().inject(carried)
+
+        await asyncio.create_task(in_a_task())
+        return await execute(**arguments)
+
+    monkeypatch.setattr(kept, "execute", spying)
+    answer = await post(http, '{"name":"n"}', **({} if given is None else {"traceparent": given}))
+
+    assert answer.status_code == 201
+    assert carried.get("traceparent", "") == inside
+    assert not trace.get_current_span().get_span_context().is_valid
 
 
 # --- on a socket ---
