@@ -15,6 +15,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
+from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 
 from shared.contracts import topics
 from shared.log import transactions, wire, writes
@@ -77,6 +78,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             fetch_max_wait_ms=100,
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
+            parser=_unread,
             decoder=_as_it_is,
             listener=self,
             session_timeout_ms=session_timeout_ms,
@@ -382,6 +384,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     def _kafka(self) -> Any:
         """aiokafka's consumer behind the subscriber; there is one from `start` to `stop`."""
         return self._subscriber.consumer
+
+
+async def _unread(records: Any) -> KafkaMessage:
+    # FastStream's own parser reads every header as text: one stranger's bytes would stop the partition for good.
+    return KafkaMessage(raw_message=records, body=b"", headers={}, consumer=FAKE_CONSUMER)
 
 
 async def _as_it_is(message: Any) -> Any:
