@@ -53,3 +53,9 @@ class _NoTwice(yaml.SafeLoader):
         if len(keys) != len(set(keys)):
             raise yaml.constructor.ConstructorError(None, None, f"a key stands twice in {keys}", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def policy_schema() -> dict[str, object]:
+    """The JSON Schema of a policy file, committed beside the files for whoever writes one."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | PolicyDocument.model_json_schema()
+    return schema | {"title": "倾斜政策 tilt policy"}

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from shared.contracts.evaluation import SubjectKind
 
@@ -37,7 +37,7 @@ Exact = Annotated[
     Decimal,
     BeforeValidator(_exact),
     PlainSerializer(str, return_type=str, when_used="json"),
-    Field(json_schema_extra={"type": "string"}),
+    WithJsonSchema({"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}),
 ]
 
 
