@@ -80,7 +80,23 @@ async def mismatches(stage: Stage, figures: Mapping[str, Mapping[str, Any]], cou
         count = listed(programme, region.code)
         must(f"I05 {region.code}", values["I05"], (Decimal(count), Decimal(1)) if count else None)
         must(f"I06 {region.code}", values["I06"], expectations.closure_rate(programme, region.code))
+    explained = await explained_decision(stage)
+    card = await stage.client.read(OFFICE, EVALUATION, f"/scorecards/enterprise:{explained['subject']}:{CYCLE}")
+    effect = next(parts(value) for value in card["values"] if value["indicator"] == "I09")
+    closure = expectations.closure_rate_of(programme, explained["subject"])
+    must("tilt explained", Decimal(explained["final"]), expectations.tilt_of_enterprise(closure, effect))
+    must("tilt recomputed from its pinned inputs", explained["recomputed"], True)
     return found
+
+
+async def explained_decision(stage: Stage) -> dict[str, Any]:
+    """The largest tilt of an enterprise that stands, with its explanation."""
+    asked = {"docket_id": f"AD-{CYCLE}-enterprise"}
+    decisions = await stage.client.pages(SECRETARIAT, INCENTIVES, "/tilt-decisions", **asked)
+    chosen = max(decisions, key=lambda decision: (Decimal(decision["counts"]), decision["subject"]))
+    path = f"/tilt-decisions/{chosen['id']}/explanation"
+    explained: dict[str, Any] = await stage.client.read(SECRETARIAT, INCENTIVES, path)
+    return explained
 
 
 def parts(value: Mapping[str, Any]) -> tuple[Decimal, Decimal] | None:

@@ -56,12 +56,12 @@ class Report:
 
 async def close(stage: Stage) -> Report:
     """Waits until everything is heard, reads the figures and the records, and checks them."""
-    figures = await stage.all_heard()
+    figures = await stage.all_heard(still=1.5)
     lines = {name: _line(stage, name, figures[name]) for name in SERVICES}
     counts = await checks.counted(stage)
     mismatches = await checks.mismatches(stage, figures, counts)
     cards, late, explanation, veto = await asyncio.gather(
-        _scorecards(stage), _late(stage), _explanation(stage), _veto(stage)
+        _scorecards(stage), _late(stage), checks.explained_decision(stage), _veto(stage)
     )
     return Report(
         seed=stage.programme.seed, scale=stage.programme.scale, lines=lines, counts=counts, scorecards=cards, late=late,
@@ -100,18 +100,13 @@ async def _late(stage: Stage) -> dict[str, Any]:
     return {"scorecard_id": stage.notes["late card"], "revisions": told["items"]}
 
 
-async def _explanation(stage: Stage) -> dict[str, Any]:
-    """The largest tilt of an enterprise, explained line by line."""
-    decisions = await stage.client.pages(SECRETARIAT, INCENTIVES, "/tilt-decisions", docket_id=f"AD-{CYCLE}-enterprise")
-    decided = [decision for decision in decisions if checks.final(decision) > 0]
-    chosen = max(decided or decisions, key=lambda decision: (checks.final(decision), decision["id"]))
-    told: dict[str, Any] = await stage.client.read(
-        SECRETARIAT, INCENTIVES, f"/tilt-decisions/{chosen['id']}/explanation"
-    )
-    return told
-
-
 async def _veto(stage: Stage) -> dict[str, Any]:
-    """The confirmed veto with whom it moves."""
+    """The confirmed veto with whom it moves, and everybody's names."""
     told: dict[str, Any] = await stage.client.read(SECRETARIAT, INCENTIVES, f"/vetoes/{stage.notes['veto']}")
-    return told
+    names = {candidate.subject: candidate.name for docket in stage.programme.dockets for candidate in docket.candidates}
+    return told | {"names": {subject: names[subject] for subject in _named(told)}}
+
+
+def _named(veto: dict[str, Any]) -> set[str]:
+    moved = {line["subject"] for docket in veto["moves"] for line in docket["moves"]}
+    return {veto["subject"]} | moved

@@ -6,8 +6,9 @@ Nothing here asks a service. Each count has its own few lines, so that a fact lo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from deploy.demo.programme import Days, Issue, PilotFile, Programme
@@ -150,12 +151,25 @@ def issues_identified(programme: Programme, region: str) -> int:
 
 def closure_rate(programme: Programme, region: str) -> tuple[Decimal, Decimal] | None:
     """I06 of a region as (numerator, denominator), weights 4/3/2/1 by confirmed grade; None with too few issues due."""
-    here = [issue for pilot, issue in programme.issues() if pilot.started and _in(region, issue.division_code)]
-    due = [issue for issue in here if Days.WINDOW_START <= issue.due_on <= Days.PUBLISH]
-    if len(due) < DUE_MIN:
-        return None
-    done = [issue for issue in due if solved(issue)]
-    return _weight(done), _weight(due)
+    return _closed(i for pilot, i in programme.issues() if pilot.started and _in(region, i.division_code))
+
+
+def closure_rate_of(programme: Programme, uscc: str) -> tuple[Decimal, Decimal] | None:
+    """I06 of an enterprise: of the issues it owns."""
+    return _closed(i for pilot, i in programme.issues() if pilot.started and i.owner.uscc == uscc)
+
+
+def tilt_of_enterprise(closure: tuple[Decimal, Decimal] | None, effect: tuple[Decimal, Decimal] | None) -> Decimal:
+    """The tilt under TP-2026.1 from I06 and I09; nothing else of an enterprise has evidence in this year.
+
+    8·clamp((I06 − 0.5)/0.5) + 8·clamp((d − 0.10)/0.40), at most 30, rounded once to 0.01 half to even.
+    """
+    points = Fraction(0)
+    if closure is not None:
+        points += 8 * _clamp((Fraction(closure[0]) / Fraction(closure[1]) - Fraction(1, 2)) / Fraction(1, 2))
+    if effect is not None:
+        points += 8 * _clamp((Fraction(effect[0]) / Fraction(effect[1]) - Fraction(1, 10)) / Fraction(4, 10))
+    return Decimal(round(min(points, Fraction(30)) * 100)) / 100
 
 
 def started_shares(programme: Programme, region: str) -> Decimal:
@@ -184,6 +198,15 @@ def _share(pilots: list[PilotFile], region: str) -> Decimal:
 
 def _claims(issue: Issue) -> int:
     return 0 if issue.closure is None else 1 + (issue.closure.verdict == "corrected")
+
+
+def _closed(issues: Iterable[Issue]) -> tuple[Decimal, Decimal] | None:
+    due = [issue for issue in issues if Days.WINDOW_START <= issue.due_on <= Days.PUBLISH]
+    return (_weight([issue for issue in due if solved(issue)]), _weight(due)) if len(due) >= DUE_MIN else None
+
+
+def _clamp(share: Fraction) -> Fraction:
+    return max(Fraction(0), min(Fraction(1), share))
 
 
 def _weight(issues: list[Issue]) -> Decimal:

@@ -22,7 +22,7 @@ from deploy.local.stack import AlreadyRunning, Stack
 ACTS: tuple[Callable[[Stage], Awaitable[None]], ...] = (
     registration.register, registration.draft, registration.send_workbooks,
     selection.submit, selection.select, selection.approve,
-    year.assign, year.rounds, year.accept,
+    year.assign, year.rounds, year.accept_late,
     evaluating.panels, evaluating.publish, evaluating.late_fact,
     incentives.dockets, incentives.decide, incentives.veto,
 )  # fmt: skip

@@ -9,6 +9,12 @@ from deploy.demo.stage import SERVICES
 from deploy.demo.telling import Telling
 from deploy.local.stack import Stack
 
+MOVES_SHOWN = 12
+_EFFECTS = {
+    "tilt_reversed": "撤销倾斜 tilt reversed",
+    "reranked": "重新排名 ranked afresh",
+    "revocation_proposed": "建议撤销奖励 revocation proposed",
+}
 _INDICATORS = ("I01", "I02", "I03", "I04", "I05", "I06", "I09", "I34")
 
 
@@ -16,6 +22,8 @@ def show(report: Report, telling: Telling) -> None:
     """All of it, the verdict last."""
     _figures(report, telling)
     _cards(report, telling)
+    _explanation(report, telling)
+    _veto(report, telling)
     for mismatch in report.mismatches:
         telling.say(f"✗ {mismatch}")
     if not report.mismatches:
@@ -59,3 +67,35 @@ def _cards(report: Report, telling: Telling) -> None:
             telling.say(
                 f"{card} 第 {revision['revision']} 版被取代 superseded by {by['causing_type']} {by['causing_fact']}"
             )
+
+
+def _explanation(report: Report, telling: Telling) -> None:
+    """One tilt decision, line by line, as whoever receives it reads it."""
+    told, say = report.explanation, telling.say
+    say(f"\n倾斜决定 tilt decision: {told['name']} {told['subject']} · {told['policy']['version']} · {told['outcome']}")
+    for gate in told["gates"]:
+        say(f"  {'✓' if gate['held'] else '✗'} {gate['gate']} {gate['zh']} {gate['en']}: {gate['figure']}")
+    for leaf in told["components"]:
+        note = leaf["note"]["zh"] or f"{len(leaf['evidence'])} 条事实 facts, {leaf['evidence'][0]} …"
+        say(f"  {leaf['points']:>8} = {leaf['weight']} × {leaf['value']}  {leaf['zh']} {leaf['indicator']}  ({note})")
+    say(f"  {told['reconciliation']['line']}")
+    card = told["scorecard"]
+    say(f"  记分卡 scorecard {card['id']} 第 {card['revision']} 版;由钉住的输入重算 recomputes: {told['recomputed']}")
+
+
+def _veto(report: Report, telling: Telling) -> None:
+    """Whom the veto moves: by rank, with the places won and lost."""
+    veto, say = report.veto, telling.say
+    name = veto["names"][veto["subject"]]
+    say(f"\n一票否决 veto {veto['ground']}: {name} · {veto['reason']} · {veto['state']}")
+    for docket in veto["moves"]:
+        said = [zh for key, zh in _EFFECTS.items() if docket[key]]
+        say(f"  {docket['award']}: {','.join(said)}")
+        for line in docket["moves"][:MOVES_SHOWN]:
+            was, now = line["rank"]
+            change = {(True, False): "失去名额 loses the place", (False, True): "递补 gains the place"}
+            what = change.get(tuple(line["in_places"]), "")
+            totals = " → ".join(line["total"])
+            say(f"    {was:>3} → {now:<3} {veto['names'][line['subject']]}  {totals}  {what}")
+        if len(docket["moves"]) > MOVES_SHOWN:
+            say(f"    … 另有 {len(docket['moves']) - MOVES_SHOWN} 个名次变化 more ranks change")

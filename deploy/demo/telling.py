@@ -11,6 +11,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+_PLAIN_WIDTH = 140  # columns of the tables where nobody's terminal says how wide it is
+
 
 class Act:
     """One act at work; `done()` per step."""
@@ -31,6 +33,8 @@ class Telling:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = _PLAIN_WIDTH
         self.seconds: dict[str, float] = {}
         self._progress: Progress | None = None
         if self.console.is_terminal and not quiet:

@@ -74,7 +74,7 @@ def application(pilot: PilotFile, form: bytes, *, flawed: bool = False) -> bytes
                 for node in pilot.nodes
             ],
             "质量图谱关系": [
-                {"起点": edge.source, "终点": edge.target, "物料": edge.what,
+                {"起点": edge.source, "终点": edge.target, "物料或服务": edge.what,
                  "唯一来源": "是" if edge.sole_source else "否"}
                 for edge in pilot.edges
             ],
@@ -163,12 +163,8 @@ def columns(form: bytes) -> dict[str, list[str]]:
 
 
 def _column(header: str, rows: Iterable[Mapping[str, Value]]) -> str | None:
-    """Which of the office's columns a header of the form means: the same words, or one within the other."""
-    keys = next(iter(rows), {})
-    asked = _bare(header)
-    return next((key for key in keys if _bare(key) == asked), None) or next(
-        (key for key in keys if _bare(key) in asked or asked in _bare(key)), None
-    )
+    """Which of the office's columns a header of the form means; one that the office knows nothing of stays empty."""
+    return next((key for key in next(iter(rows), {}) if _bare(key) == _bare(header)), None)
 
 
 def _bare(header: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 from deploy.demo.programme import CYCLE, Days, Docket
@@ -67,10 +68,9 @@ async def veto(stage: Stage) -> None:
     """An accident before the decision becomes known after it: supervision raises a veto, a second person confirms."""
     docket = next(docket for docket in stage.programme.dockets if docket.kind == "enterprise")
     ranking = await stage.client.read(SECRETARIAT, INCENTIVES, f"/award-dockets/{docket_id(docket)}/ranking")
-    tilted = [place for place in ranking["ranking"] if place["in_places"] and place["tilt"] not in ("0", "0.00")]
-    chosen = (tilted or ranking["ranking"])[0]
-    stage.notes["ranking before"] = ranking
-    stage.notes["vetoed"] = chosen["subject"]
+    holders = [place for place in ranking["ranking"] if place["in_places"]]
+    tilted = [place for place in holders if Decimal(place["tilt"])]
+    chosen = next((place for place in tilted if place["tilt_decided"]), (tilted or holders)[0])
     await stage.move_to(Days.VETO)
 
     async def one(place: dict[str, Any]) -> None:
@@ -97,5 +97,5 @@ def docket_id(docket: Docket) -> str:
     return f"AD-{CYCLE}-{docket.kind}"
 
 
-def _midnight(day: Any) -> str:
+def _midnight(day: date) -> str:
     return datetime.combine(day, time(), CIVIL).isoformat()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 
 from deploy.demo.catalogue import MILESTONES
@@ -31,6 +31,8 @@ async def assign(stage: Stage) -> None:
 async def rounds(stage: Stage) -> None:
     """Four times a year owners claim closures with evidence, evaluators decide, key projects report."""
     for turn, day in enumerate(Days.ROUNDS):
+        if day > Days.ACCEPT and not any(before > Days.ACCEPT for before in Days.ROUNDS[:turn]):
+            await accept(stage, "accepted", Days.ACCEPT, "按期验收 accepted in time")
         await stage.move_to(day)
         claims = [(pilot, issue, closure) for pilot, issue, closure, n in claims_of(stage) if n == turn]
         await stage.each(
@@ -126,13 +128,16 @@ async def _projects(stage: Stage) -> None:
     await stage.each("攻关项目里程碑与三书一表 key projects report", running, one)
 
 
-async def accept(stage: Stage) -> None:
-    """Some pilots are accepted before their due day, some after it."""
-    for day, fate in ((Days.ACCEPT, "accepted"), (Days.ACCEPT_LATE, "accepted_late")):
-        pilots = [pilot for pilot in stage.programme.pilots if pilot.fate == fate]
-        await stage.move_to(day)
-        title = "按期验收 accepted in time" if fate == "accepted" else "逾期验收 accepted late"
-        await stage.each(title, pilots, lambda pilot: accept_one(stage, pilot))
+async def accept_late(stage: Stage) -> None:
+    """The pilots that are accepted after their due day."""
+    await accept(stage, "accepted_late", Days.ACCEPT_LATE, "逾期验收 accepted late")
+
+
+async def accept(stage: Stage, fate: str, day: date, title: str) -> None:
+    """The pilots of a fate are accepted on a day."""
+    await stage.move_to(day)
+    pilots = [pilot for pilot in stage.programme.pilots if pilot.fate == fate]
+    await stage.each(title, pilots, lambda pilot: accept_one(stage, pilot))
 
 
 async def accept_one(stage: Stage, pilot: PilotFile, *, on: str = "") -> None:
