@@ -4,28 +4,27 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import generate_latest
 from pymongo.errors import PyMongoError
 
 from shared.doors import attachments, openapi, problems
 from shared.doors.bodies import FORM_FIELD_BYTES_MAX, FORM_FIELDS_MAX, FORM_FILES_MAX
-from shared.doors.doors import Doors, ReadRequest
+from shared.doors.doors import Doors
 from shared.doors.gate import Gate
+from shared.doors.operations import operations
 from shared.doors.tokens import TokenVerifier
 from shared.log.consumer import Reactions
 from shared.log.due import DueTable
 from shared.log.indexes import Index
 from shared.log.runtime import Log
-from shared.platform.logging import configure_logging
+from shared.platform.logging import POLLED, configure_logging
 from shared.platform.mongo import connect
 from shared.platform.settings import ServiceSettings
 from shared.platform.telemetry import Metrics, configure_tracing
-
-_UNTRACED = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +87,8 @@ def serve(settings: ServiceSettings, *, title: str, build: Callable[[Parts], Ser
             database.client.close()
 
     app = application(
-        doors, title=title, routers=[*service.routers, _health(log, doors)], larger_bodies=service.larger_bodies,
-        lifespan=lifespan, tracing=tracing,
+        doors, title=title, routers=[*service.routers, _health(log, doors), operations(log, doors)],
+        larger_bodies=service.larger_bodies, lifespan=lifespan, tracing=tracing,
     )  # fmt: skip
 
     @app.exception_handler(PyMongoError)
@@ -121,7 +120,7 @@ def application(
         # Inner spans triple the volume; validation logs would hold what people typed.
         telemetry={
             "tracing": tracing is not None, "tracer_provider": tracing, "metrics": False, "logs": False,
-            "operation_spans": False, "exclude": lambda scope: scope["path"] in _UNTRACED,
+            "operation_spans": False, "exclude": lambda scope: scope["path"] in POLLED,
         },
     )  # fmt: skip
     app.add_middleware(Gate, verifier=doors.verifier, larger=larger_bodies)
@@ -148,10 +147,6 @@ def _health(log: Log, doors: Doors) -> APIRouter:
             complaints.append("the log is not open yet")
         body = {"complaints": complaints, "clock_offset_us": log.clock.offset_us}
         return JSONResponse(body, 503 if complaints else 200)
-
-    @router.get("/operations/figures", tags=["operations"])
-    async def figures(_request: Annotated[ReadRequest, Depends(doors.reader("operations.read"))]) -> JSONResponse:
-        return JSONResponse(await log.figures())
 
     @router.get("/metrics", tags=["health"])
     async def measured() -> Response:

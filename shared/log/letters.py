@@ -49,7 +49,7 @@ def letter_event(
     if reason is not None:
         data["reason"] = reason
     return {
-        "id": str(uuid.uuid5(_LETTERS, f"{service}|{found['log_id']}|{id}|{version}")),
+        "id": event_id(found, version, service),
         "stream": f"{topic}/{id}",
         "version": version,
         "type": kind,
@@ -60,6 +60,11 @@ def letter_event(
         "origin": "live",
         "data": json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":")),
     }
+
+
+def event_id(found: Mapping[str, Any], version: int, service: str) -> str:
+    """The id of a letter's event: the same whichever process settles it."""
+    return str(uuid.uuid5(_LETTERS, f"{service}|{found['log_id']}|{found['_id']}|{version}"))
 
 
 async def waiting_streams(database: Any, streams: set[str], session: Any) -> set[str]:

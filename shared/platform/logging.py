@@ -9,7 +9,46 @@ from typing import Any
 import structlog
 from opentelemetry import trace
 
+POLLED = frozenset({"/health/live", "/health/ready", "/metrics"})
+"""Asked every few seconds by machines: neither logged nor traced."""
+
 _NOISY = dict.fromkeys(("aiokafka", "pymongo", "httpcore2", "httpx2"), logging.WARNING)
+
+_REPETITIVE = "aiokafka"
+_TEXTS_MAX = 500
+
+
+class Collapsed(logging.Filter):
+    """At most one line per text in `seconds`: a library says the same hundreds of times while a broker is away.
+
+    The next line with that text tells in `repeated` how many were left out since the one before it.
+    """
+
+    def __init__(self, name: str, seconds: float = 5.0) -> None:
+        super().__init__(name)
+        self.seconds = seconds
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        if not super().filter(record):
+            return True  # another library's
+        text = (record.name, record.getMessage())
+        since, left_out = self._said.get(text, (float("-inf"), 0))
+        if record.created - since < self.seconds:
+            self._said[text] = (since, left_out + 1)
+            return False
+        if left_out:
+            record.repeated = left_out
+        if len(self._said) >= _TEXTS_MAX:
+            self._said = {key: told for key, told in self._said.items() if record.created - told[0] < self.seconds}
+        self._said[text] = (record.created, 0)
+        return True
+
+
+def _unpolled(record: logging.LogRecord) -> bool:
+    """Whether uvicorn's access line is about more than a poll; its arguments are (client, method, path, ...)."""
+    return not (isinstance(record.args, tuple) and str(record.args[2]).partition("?")[0] in POLLED)
 
 
 def configure_logging(*, service: str, slot: str, level: str) -> None:
@@ -40,12 +79,14 @@ def configure_logging(*, service: str, slot: str, level: str) -> None:
             ],
         )
     )
+    handler.addFilter(Collapsed(_REPETITIVE))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    logging.getLogger("uvicorn.access").addFilter(_unpolled)
     for name, least in _NOISY.items():
         logging.getLogger(name).setLevel(least)
 

@@ -42,9 +42,7 @@ MACHINE = (
 )
 
 # Actions of the policy table without a route, each with the issue that brings it.
-COMING_ACTIONS: dict[str, str] = {
-    "operations.repair": "replay of dead letters, with `liandong dead-letters` (rule 26 of the protocol)",
-}
+COMING_ACTIONS: dict[str, str] = {}
 # Facts of a contract that their service does not say yet, each with what brings it.
 COMING_FACTS: dict[str, str] = {}
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
 from aiokafka import TopicPartition
 
-from shared.kernel import SYSTEM, Actor, DomainError, NotFound
+from shared.kernel import SYSTEM, Actor, Answer, DomainError, NotFound
 from shared.log import sessions, transactions, writes
+from shared.log.committer import IdempotencyKeyReused
 from shared.log.consumer.application import Application
 from shared.log.consumer.ownership import reader
-from shared.log.letters import WAITING, letter_event, waiting_subjects
+from shared.log.letters import WAITING, event_id, letter_event, waiting_subjects
 from shared.log.store import Page
 from shared.log.work import Work
 
@@ -67,6 +69,14 @@ class ReasonMissing(DomainError):
     en = "Discarding a letter needs a reason"
 
 
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A command that settles letters: its key and body (HMACs, rule 1), kept with what it has settled."""
+
+    key: str
+    body: str
+
+
 class _NotLowest(Exception):
     pass
 
@@ -93,11 +103,32 @@ class Letters:
         found = await self.database.dead_letters.find(where).sort("_id", 1).limit(limit + 1).to_list(None)
         return Page(tuple(found[:limit]), str(found[limit - 1]["_id"]) if len(found) > limit else None)
 
+    async def find_one(self, id: str) -> dict[str, Any] | None:
+        """One letter, waiting or settled."""
+        found: dict[str, Any] | None = await self.database.dead_letters.find_one({"_id": id})
+        return found
+
+    async def answered(self, id: str, repair: Repair) -> Answer | None:
+        """What the repair has settled, when this letter is among it: the same answer however often it is asked for.
+
+        Raises NotFound, and IdempotencyKeyReused when the key came with another body.
+        """
+        asked = await self._get(id)
+        given = asked.get("repair")
+        if given is None or given["key"] != repair.key:
+            return None
+        if given["body"] != repair.body:
+            raise IdempotencyKeyReused
+        same = {"state": asked["state"], "stream": asked["stream"], "repair.key": repair.key}
+        settled = await self.database.dead_letters.find(same).sort([("seq", 1), ("_id", 1)]).to_list(None)
+        facts = tuple(event_id(found, 2, self.service) for found in settled)
+        return Answer(id, 2, facts, {"state": asked["state"], "letters": [found["_id"] for found in settled]})
+
     async def waiting_subjects(self, subjects: Iterable[str]) -> set[str]:
         """Which of these have facts that wait: a service publishes nothing about them meanwhile."""
         return await waiting_subjects(self.database, subjects)
 
-    async def replay(self, id: str, *, actor: Actor = SYSTEM) -> tuple[str, ...]:
+    async def replay(self, id: str, *, actor: Actor = SYSTEM, repair: Repair | None = None) -> tuple[str, ...]:
         """Applies what waits in this letter's stream, lowest seq first, until nothing waits; returns the ids replayed.
 
         Each letter's mark, its effect and its commit document are one transaction. Raises NotFound, LetterSettled,
@@ -108,9 +139,9 @@ class Letters:
             raise LetterForeign
         if asked["state"] not in WAITING:
             raise LetterSettled(state=asked["state"])
-        return await self._replay_stream(asked["stream"], actor)
+        return await self._replay_stream(asked["stream"], actor, repair)
 
-    async def discard(self, id: str, *, reason: str, actor: Actor) -> None:
+    async def discard(self, id: str, *, reason: str, actor: Actor, repair: Repair | None = None) -> None:
         """Gives a letter up for good: the reason and who gave it are a fact of the log; those behind it follow."""
         if not reason.strip():
             raise ReasonMissing
@@ -118,7 +149,7 @@ class Letters:
         waits = [*WAITING, "foreign"]
 
         async def body(session: Any) -> None:
-            mark = {"$set": {"state": "discarded", "reason": reason}}
+            mark = {"$set": {"state": "discarded", "reason": reason, **_kept(repair)}}
             result = await self.database.dead_letters.update_one(
                 {"_id": id, "state": {"$in": waits}}, mark, session=session
             )
@@ -158,7 +189,7 @@ class Letters:
         return self.application
 
     async def _get(self, id: str) -> dict[str, Any]:
-        found: dict[str, Any] | None = await self.database.dead_letters.find_one({"_id": id})
+        found = await self.find_one(id)
         if found is None:
             raise NotFound
         return found
@@ -170,7 +201,7 @@ class Letters:
         failed = await self.database.dead_letters.distinct("stream", {"state": "open", "stream": {"$in": parked}})
         return sorted(set(parked) - set(failed))
 
-    async def _replay_stream(self, stream: str, actor: Actor) -> tuple[str, ...]:
+    async def _replay_stream(self, stream: str, actor: Actor, repair: Repair | None = None) -> tuple[str, ...]:
         done: tuple[str, ...] = ()
         async with self._lock:
             while True:
@@ -179,7 +210,7 @@ class Letters:
                 if lowest is None:
                     return done
                 try:
-                    await self._replay_one(lowest, actor)
+                    await self._replay_one(lowest, actor, repair)
                     done = (*done, lowest["_id"])
                 except (_NotLowest, LetterSettled):
                     continue  # another process replays the same stream
@@ -198,7 +229,7 @@ class Letters:
         await self.database.dead_letters.update_one(still, change)
         raise ReplayFailed(letter=found["_id"], failure=code) from error
 
-    async def _replay_one(self, found: dict[str, Any], actor: Actor) -> None:
+    async def _replay_one(self, found: dict[str, Any], actor: Actor, repair: Repair | None) -> None:
         application, id = self._application, found["_id"]
         if found["type"] not in application.reactions:
             raise LetterForeign
@@ -211,7 +242,8 @@ class Letters:
                 {"stream": found["stream"], "seq": {"$lt": found["seq"]}, **waits}, session=session
             ):
                 raise _NotLowest
-            result = await letters.update_one({"_id": id, **waits}, {"$set": {"state": "replayed"}}, session=session)
+            mark = {"$set": {"state": "replayed", **_kept(repair)}}
+            result = await letters.update_one({"_id": id, **waits}, mark, session=session)
             if not result.matched_count:
                 raise LetterSettled(state="replayed")
             work = _work(SYSTEM, session)
@@ -253,6 +285,10 @@ class Letters:
         if record.offset != found["offset"] or hashlib.sha256(record.value or b"").hexdigest() != found["hash"]:
             raise LetterChanged(place=place)
         return record
+
+
+def _kept(repair: Repair | None) -> dict[str, Any]:
+    return {} if repair is None else {"repair": asdict(repair)}
 
 
 def _work(actor: Actor, session: Any) -> Work:
