@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from services.evaluation.domain import Cause, RevisionRound, Scorecard
 from services.evaluation.handlers.hearing import ids
 from services.evaluation.handlers.ports import Agenda, Documents, KeptFacts, Ledger, Rows
-from services.evaluation.handlers.scorecards import FOLLOW, Scorecards, subjects_in
+from services.evaluation.handlers.scorecards import FOLLOW, Scorecards, facts_of, subjects_in
 from services.evaluation.policies.cards import known_facts
 from services.evaluation.policies.facts import KnownFact
 from services.evaluation.policies.indicators import Subject
@@ -104,8 +104,9 @@ class Revisions:
             card = await self.cards.find_one(id)
             assert card is not None, "a published card stays"
             subject = Subject(card.subject_kind.value, card.subject)  # type: ignore[arg-type]  # no individuals yet
+            facts = await facts_of(subject, self.facts)
             result = await self.scorecards.publish_one(
-                subject, card, known=known, inputs=inputs, parked=parked, otherwise=otherwise, at=at
+                subject, card, facts, known=known, inputs=inputs, parked=parked, otherwise=otherwise, at=at
             )
             if result == "withheld":
                 plan["withheld"].append(id)

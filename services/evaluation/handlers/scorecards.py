@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -89,11 +90,14 @@ class Scorecards:
         parked = await self.ledger.parked()
         stream = f"evaluation.publications/{cycle}"
         opened = Cause(await self.ledger.fact_id(stream, publication.opened_as) or stream, "PublicationOpened")
-        for subject in await self._at(publication, known, inputs):
-            if bucket_of(subject) == bucket:
-                await self.publish_one(
-                    subject, publication, known=known, inputs=inputs, parked=parked, otherwise=opened, at=at
-                )
+        subjects = [s for s in await self._at(publication, known, inputs) if bucket_of(s) == bucket]
+        # Looked up side by side: alone each waits for the store several times. What is found once stays with the work.
+        stories = await asyncio.gather(*(facts_of(subject, self.facts) for subject in subjects))
+        await asyncio.gather(*(self.cards.find_one(card_id(subject, cycle)) for subject in subjects))
+        for subject, facts in zip(subjects, stories, strict=True):
+            await self.publish_one(
+                subject, publication, facts, known=known, inputs=inputs, parked=parked, otherwise=opened, at=at
+            )
         return Outcome(publication)
 
     async def close(self, cycle: str, *, at: datetime) -> Outcome:
@@ -102,13 +106,12 @@ class Scorecards:
         inputs = await self.ledger.inputs(known)
         subjects = await self._at(publication, known, inputs)
         parked = await self.ledger.parked()
-        withheld, published = [], 0
-        for subject in subjects:
-            stored = await self.cards.find_one(card_id(subject, cycle))
-            if stored is not None and stored.run == publication.run:
-                published += 1
-            elif parked and concerned(await facts_of(subject, self.facts), parked):
-                withheld.append(card_id(subject, cycle))
+        ids = {subject: card_id(subject, cycle) for subject in subjects}
+        stored = await asyncio.gather(*(self.cards.find_one(id) for id in ids.values()))
+        done = {card.id for card in stored if card is not None and card.run == publication.run}
+        rest = [subject for subject, id in ids.items() if id not in done and parked]
+        withheld = [ids[subject] for subject in rest if concerned(await facts_of(subject, self.facts), parked)]
+        published = len(done)
         unchanged = len(subjects) - published - len(withheld)
         publication.close(known=known, published=published, unchanged=unchanged, withheld=tuple(withheld), at=at)
         self.publications.save(publication)
@@ -116,14 +119,13 @@ class Scorecards:
         return Outcome(publication, details)
 
     async def publish_one(
-        self, subject: Subject, publication: Publication | Scorecard, *, known: int, inputs: Inputs,
-        parked: Sequence[ParkedStream], otherwise: Cause, at: datetime,
+        self, subject: Subject, publication: Publication | Scorecard, facts: Sequence[KnownFact], *, known: int,
+        inputs: Inputs, parked: Sequence[ParkedStream], otherwise: Cause, at: datetime,
     ) -> Result:  # fmt: skip
         """Publishes one subject's figures if they changed; not while facts about it lie parked (rule 20)."""
         assert publication.window_start is not None
         assert publication.window_end is not None
         cycle = publication.cycle if isinstance(publication, Scorecard) else publication.id
-        facts = await facts_of(subject, self.facts)
         if concerned(facts, parked):
             return "withheld"
         window = window_of(publication.window_start, publication.window_end, at)

@@ -114,8 +114,8 @@ async def test_a_cycle_is_published_for_every_region_and_whoever_facts_name(
     world: Any, uscc: Callable[[int], str]
 ) -> None:
     owner, office = uscc(101), await world.who("office")
-    await world.heard(*await world.say(started("PL-A", r340100="0.6", r320500="0.4")))
-    await a_pilot(world, "PL-B", owner)
+    await world.heard(*await world.say(started("PL-A", r350100="0.6", r360100="0.4")))
+    await a_pilot(world, "PL-B", owner, "350100")
     accepted = PilotAccepted(pilot_id="PL-B", accepted_on=date(2026, 9, 1))
     await world.heard(*await world.say(accepted, on=datetime(2026, 9, 1, tzinfo=UTC)))
 
@@ -126,20 +126,20 @@ async def test_a_cycle_is_published_for_every_region_and_whoever_facts_name(
     assert details["published"] >= 33
     assert details["unchanged"] == 0
     assert details["withheld"] == []
-    anhui = (await world.get("/scorecards/region:340000:happy", office)).json()
-    assert anhui["name"] == "安徽省"
-    assert figures(anhui) == {
+    fujian = (await world.get("/scorecards/region:350000:happy", office)).json()
+    assert fujian["name"] == "福建省"
+    assert figures(fujian) == {
         "I01": "1.6", "I02": "62.50 %", "I03": "0.00 %", "I04": "0.00 %", "I05": "3", "I06": "0.00 %",
         "I09": "无证据 / no evidence", "I34": "无证据 / no evidence",
     }  # fmt: skip
-    assert anhui["known"] == details["known"]
+    assert fujian["known"] == details["known"]
     assert figures((await world.get(f"/scorecards/enterprise:{owner}:happy", office)).json())["I05"] == "3"
     tibet = (await world.get("/scorecards/region:540000:happy", office)).json()
     assert set(figures(tibet).values()) == {"无证据 / no evidence"}
-    records = (await world.get("/scorecards/region:340000:happy/records?indicator=I02&limit=1", office)).json()
+    records = (await world.get("/scorecards/region:350000:happy/records?indicator=I02&limit=1", office)).json()
     assert [record["record"] for record in records["items"]] == ["PL-A"]
     assert records["next"]
-    listed_ = (await world.get("/scorecards?cycle=happy&kind=enterprise&region=340000", office)).json()
+    listed_ = (await world.get("/scorecards?cycle=happy&kind=enterprise&region=350000", office)).json()
     assert [item["subject"] for item in listed_["items"]] == [owner]
     assert (await world.get("/scorecards?cycle=none", office)).json() == {"items": [], "next": None}
 
