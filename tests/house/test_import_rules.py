@@ -33,6 +33,11 @@ class Planted:
     line: str
     new: bool = False
 
+    @property
+    def caught(self) -> str:
+        """How lint-imports names it."""
+        return f"- {self.module} " if self.new else f"{self.module} -> {self.line.removeprefix('import ')} (l."
+
     def __str__(self) -> str:
         return f"{self.module}: {self.line or 'a module without a layer'}"
 
@@ -80,14 +85,14 @@ def layer_plants(rule: dict[str, Any], container: str) -> Iterator[Planted]:
 CASES = [planted for rule in RULES for planted in plants(rule)]
 
 
-def verdicts(root: Path) -> dict[str, str]:
-    """What lint-imports says of each rule: KEPT or BROKEN."""
+def lint(root: Path) -> tuple[dict[str, str], str]:
+    """What lint-imports says of each rule (KEPT or BROKEN), and all it says, in one line."""
     command = [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--cache-dir", str(root / ".cache")]
     done = subprocess.run(command, cwd=root, env={"PYTHONPATH": "."}, capture_output=True, text=True, check=False)
-    said = dict(re.findall(r"^(.+) (KEPT|BROKEN)\b.*$", done.stdout, re.MULTILINE))
-    assert set(said) == {rule["name"] for rule in RULES}, done.stdout + done.stderr
-    assert (done.returncode == 0) == ("BROKEN" not in said.values())
-    return said
+    verdicts = dict(re.findall(r"^(.+) (KEPT|BROKEN)\b.*$", done.stdout, re.MULTILINE))
+    assert set(verdicts) == {rule["name"] for rule in RULES}, done.stdout + done.stderr
+    assert (done.returncode == 0) == ("BROKEN" not in verdicts.values())
+    return verdicts, " ".join(done.stdout.split())
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +106,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_house_keeps_every_import_rule(copy: Path) -> None:
-    assert set(verdicts(copy).values()) == {"KEPT"}
+    verdicts, said = lint(copy)
+    assert set(verdicts.values()) == {"KEPT"}, said
 
 
 def test_every_rule_has_a_planted_violation() -> None:
@@ -120,15 +126,19 @@ def test_every_service_stands_under_every_rule_for_services() -> None:
     assert {part for part in parts if exists(part)} - pure == set(), "these may import any tool"
 
 
-@pytest.mark.parametrize("planted", CASES, ids=str)
-def test_a_planted_violation_is_caught_by_its_rule(planted: Planted, copy: Path) -> None:
-    path = source(copy, planted.module)
-    before = None if planted.new else path.read_text("utf-8")
-    path.write_text(f"{before or ''}\n{planted.line}\n", "utf-8")
+@pytest.mark.parametrize("rule", [rule["name"] for rule in RULES])
+def test_a_rule_catches_every_violation_that_is_planted_against_it(rule: str, copy: Path) -> None:
+    mine = [planted for planted in CASES if planted.rule == rule]
+    before = {
+        path: path.read_text("utf-8") if path.exists() else None for path in (source(copy, p.module) for p in mine)
+    }
     try:
-        assert verdicts(copy)[planted.rule] == "BROKEN"
+        for planted in mine:
+            with source(copy, planted.module).open("a", encoding="utf-8") as file:
+                file.write(f"\n{planted.line}\n")
+        verdicts, said = lint(copy)
     finally:
-        if before is None:
-            path.unlink()
-        else:
-            path.write_text(before, "utf-8")
+        for path, text in before.items():
+            path.unlink() if text is None else path.write_text(text, "utf-8")
+    assert verdicts[rule] == "BROKEN"
+    assert [str(planted) for planted in mine if planted.caught not in said] == []
