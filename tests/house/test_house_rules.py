@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import get_args, get_origin
 from unittest.mock import MagicMock
@@ -58,7 +59,13 @@ def python(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
     """Every Python file below some folders, parsed."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path, ast.parse(path.read_text("utf-8"))
+            yield path, parsed(path)
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A file, parsed once for all rules."""
+    return ast.parse(path.read_text("utf-8"))
 
 
 def pure() -> Iterator[tuple[Path, ast.Module]]:
