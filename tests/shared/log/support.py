@@ -172,6 +172,11 @@ async def published(log: Log) -> bool:
     return state["published"] == state["next"] - 1 and not await log.database.commits.find_one({"pending": True})
 
 
+async def settled(here: Log, there: Log) -> bool:
+    """Whether everything the one has written is published and the other has taken it in."""
+    return await published(here) and await caught_up(there)
+
+
 async def names(log: Log, id: str) -> list[str]:
     row = await log.database.known_chains.find_one({"_id": id})
     return row["names"] if row else []

@@ -15,7 +15,18 @@ from shared.log.committer import Closing, IdempotencyKeyReused
 from shared.log.runtime import Log
 from shared.log.store import Documents, Rows
 from shared.log.writes import CommandTooLarge, FactTooLarge
-from tests.shared.log.support import THEN, Chain, caught_up, echo, listener, names, process, publisher, register, until
+from tests.shared.log.support import (
+    THEN,
+    Chain,
+    echo,
+    listener,
+    names,
+    process,
+    publisher,
+    register,
+    settled,
+    until,
+)
 
 
 async def execute(log: Log, key: str, call: Any, *, lock: str = "") -> Answer:
@@ -264,4 +275,4 @@ async def test_the_thread_of_a_request_runs_through_its_fact_into_what_the_fact_
         assert fact["traceparent"] == caused["traceparent"] == seen
         assert caused["causation_id"] == fact["id"]
         assert caused["correlation_id"] == "of-traced"
-        await until(lambda: caught_up(there))
+        await until(lambda: settled(here, there))
