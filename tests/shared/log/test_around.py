@@ -26,6 +26,7 @@ from tests.shared.log.support import (
     register,
     running,
     settings,
+    settled,
     until,
 )  # fmt: skip
 
