@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,7 +69,8 @@ class WhatIf:
         if question.vary is not None:
             answer["breakpoints"] = {
                 "parameter": question.vary,
-                "intervals": _varied(asked, docket, tilts, known, question),
+                # In a thread: seconds of arithmetic must not keep heartbeats and other requests waiting.
+                "intervals": await asyncio.to_thread(_varied, asked, docket, tilts, known, question),
             }
         return answer
 

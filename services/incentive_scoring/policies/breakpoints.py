@@ -89,18 +89,22 @@ def _ranked(
 
 
 def _cap_cuts(tilts: Sequence[OpenTilt], low: Fraction, high: Fraction) -> Iterable[_Cut]:
-    """Every cap where some pair can meet or pass: the one that still grows reaches the total of one that does not."""
-    growing = [one for one in tilts if one.held and one.raw > low]
-    for mover in growing:
-        base, reach = Fraction(mover.candidate.base), Fraction(rounded(min(mover.raw, high)))
-        for other in tilts:
-            fixed = Fraction(other.candidate.base) + Fraction(rounded(other.raw) if other.held else 0)
-            needed = fixed - base  # the tilt at which both totals are equal
-            for tilt in (needed, needed + _STEP):
-                if 0 < tilt <= reach:
-                    cut = _step_to(tilt)
-                    if low <= cut.at < high:
-                        yield cut
+    """Every cap where some pair swaps: one whose tilt still grows passes the total of one whose tilt does not.
+
+    At equal totals the one that grows has the larger tilt, so the smaller base, and stays behind: it passes 0.01 later.
+    Two that both grow keep their order. All in hundredths, as whole numbers.
+    """
+    bases = [int(one.candidate.base * 100) for one in tilts]
+    ends = [int(rounded(one.raw) * 100) if one.held else 0 for one in tilts]
+    top = int(rounded(high) * 100)
+    steps = set()
+    for base, end in zip(bases, ends, strict=True):
+        for other, fixed in zip(bases, ends, strict=True):
+            step = other + fixed - base + 1
+            if fixed < step <= min(end, top):
+                steps.add(step)
+    cuts = (_step_to(Fraction(step, 100)) for step in steps)
+    return (cut for cut in cuts if low <= cut.at < high)
 
 
 def _step_to(tilt: Fraction) -> _Cut:
