@@ -302,7 +302,12 @@ async def test_killed_in_the_middle_of_a_decision_and_started_again_nothing_is_l
     decisions = [event["subject"] for event in facts if event["topic"] == "incentive-scoring.tilt-decisions"]
     assert sorted(decisions) == sorted(f"{docket_id}:{subject}" for subject in subjects)
     assert [event["type"] for event in facts].count("RankingComputed") == 1
-    assert (await doors.get("/operations/figures", who["office"])).json()["pending"] == 0
+
+    async def all_published() -> bool:
+        figures = (await doors.get("/operations/figures", who["office"])).json()
+        return figures["pending"] == 0 and figures["published"] == figures["facts"]
+
+    await doors.until(all_published)
 
 
 async def test_an_approved_policy_stays_readable_and_is_not_approved_twice(doors: Doors) -> None:
