@@ -7,10 +7,19 @@ import json
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from services.pilot_registration.domain.applications import (
+    ListVersion,
+    MapVersion,
+    Missing,
+    NotComplete,
+    PilotDocument,
+    RoleHolder,
+    missing,
+)
 from services.pilot_registration.domain.lifecycle import PILOT_TRANSITIONS, PilotState, allow
 from services.pilot_registration.domain.notices import Notice, NoticeOver, Objection
 from services.pilot_registration.domain.shares import (
@@ -23,7 +32,6 @@ from services.pilot_registration.domain.shares import (
 )
 from shared.contracts.fact import Evidence
 from shared.contracts.pilot_registration import (
-    ChainRole,
     ChainRoleAssigned,
     ChainRoleEnded,
     Level,
@@ -54,64 +62,9 @@ from shared.contracts.pilot_registration import (
     QualityMapPublished,
     Share,
 )
-from shared.kernel import Actor, Aggregate, DomainError, FieldError, InvalidInput, NotFound
+from shared.kernel import Actor, Aggregate, FieldError, InvalidInput, NotFound
 
 RETURNS_MAX = 3
-ROLES_MIN = {ChainRole.CHIEF: 1, ChainRole.LEADER: 1, ChainRole.MEMBER: 5, ChainRole.ENABLER: 1}
-"""How many parties each role needs at least; exactly one chief, the five members are our default [J]."""
-
-DOCUMENTS_NEEDED = ("plan", "initiation")
-SHAREHOLDING = (PilotState.DRAFT, PilotState.RETURNED)
-
-
-class Missing(NamedTuple):
-    """Something that the next step needs, and who has to do it: a role, or a region."""
-
-    what: str
-    zh: str
-    en: str
-    by: str
-
-
-class NotComplete(DomainError):
-    """The application lacks something; every lack is listed with who has to see to it."""
-
-    code = "not-complete"
-    zh = "还不能提交:有 {count} 项未完成,见所列问题"
-    en = "It cannot be submitted yet: {count} things are missing; see the list"
-
-
-class PilotDocument(BaseModel):
-    """A document of the application: its kind (plan, initiation), attachment and SHA-256."""
-
-    kind: str
-    attachment_id: str
-    sha256: str
-
-
-class ListVersion(BaseModel):
-    """The active version of a list."""
-
-    version: int
-    rows: int
-    content_hash: str
-
-
-class MapVersion(BaseModel):
-    """The active version of the quality map."""
-
-    version: int
-    nodes: int
-    edges: int
-    nodes_covered: int
-    content_hash: str
-
-
-class RoleHolder(BaseModel):
-    """A party with its role in the chain."""
-
-    role: ChainRole
-    uscc: str
 
 
 class Pilot(Aggregate):
@@ -262,40 +215,10 @@ class Pilot(Aggregate):
 
     def missing_for_submission(self, documents: Sequence[PilotDocument] = ()) -> list[Missing]:
         """What the application still lacks besides the documents given here."""
-        lacks = [
-            Missing(
-                f"share-{s.region}", f"{s.region} 尚未确认份额", f"{s.region} has not confirmed its share", s.region
-            )
-            for s in self.shares
-            if s.region not in self.confirmed
-        ]
-        there = {document.kind for document in (*self.documents, *documents)}
-        names = {"plan": ("任务书", "the plan"), "initiation": ("立项书", "the initiation document")}
-        lacks += [
-            Missing(f"document-{kind}", f"缺少{names[kind][0]}", f"{names[kind][1]} is missing", "registrar")
-            for kind in DOCUMENTS_NEEDED
-            if kind not in there
-        ]
-        lacks += [
-            Missing(f"list-{kind.value}", f"缺少{_LIST_NAMES[kind]}", f"the list of {kind.value} is empty", "registrar")
-            for kind in ListKind
-            if kind not in self.lists or not self.lists[kind].rows
-        ]
-        if self.quality_map is None or not self.quality_map.nodes:
-            lacks.append(Missing("quality-map", "缺少质量图谱", "the quality map is missing", "registrar"))
-        for role, least in ROLES_MIN.items():
-            count = sum(holder.role is role for holder in self.roles)
-            if count < least or (role is ChainRole.CHIEF and count > 1):
-                number, word = ("恰为", "exactly") if role is ChainRole.CHIEF else ("至少", "at least")
-                lacks.append(
-                    Missing(
-                        f"role-{role.value}",
-                        f"{_ROLE_NAMES[role]}应{number} {least} 家,现为 {count} 家",
-                        f"{role.value}: {word} {least}, there are {count}",
-                        "registrar",
-                    )
-                )
-        return lacks
+        return missing(
+            shares=self.shares, confirmed=self.confirmed, documents=(*self.documents, *documents), lists=self.lists,
+            quality_map=self.quality_map, roles=self.roles,
+        )  # fmt: skip
 
     def submit(self, documents: Sequence[PilotDocument], *, by: Actor, at: datetime) -> None:
         """Hands the application in; everything must be there, and its hash covers all of it."""
@@ -531,17 +454,3 @@ def share_of(pilot: Pilot, region: str) -> Decimal:
 
 def _regions(shares: Sequence[Share]) -> tuple[str, ...]:
     return tuple(share.region for share in shares)
-
-
-_LIST_NAMES = {
-    ListKind.ISSUES: "质量问题清单",
-    ListKind.KEY_PROJECTS: "重点攻关项目清单",
-    ListKind.POLICY_TOOLS: "质量政策工具清单",
-    ListKind.ROLES: "角色清单",
-}
-_ROLE_NAMES = {
-    ChainRole.CHIEF: "链长单位",
-    ChainRole.LEADER: "链主企业",
-    ChainRole.MEMBER: "链上成员",
-    ChainRole.ENABLER: "质量赋能专业技术机构",
-}

@@ -8,10 +8,11 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
+from services.pilot_registration.domain.applications import RoleHolder
 from services.pilot_registration.domain.issues import Listing, QualityIssue, issue_id
 from services.pilot_registration.domain.key_projects import KeyProject, ProjectListing, project_id
 from services.pilot_registration.domain.lifecycle import PILOT_TRANSITIONS, IssueState, ProjectState, allow
-from services.pilot_registration.domain.pilots import Pilot, RoleHolder
+from services.pilot_registration.domain.pilots import Pilot
 from services.pilot_registration.domain.shares import civil_day
 from services.pilot_registration.handlers.pilots import Pilots
 from services.pilot_registration.policies.columns import BY_KEY

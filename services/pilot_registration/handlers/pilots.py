@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
+from services.pilot_registration.domain.applications import PilotDocument
 from services.pilot_registration.domain.lifecycle import PilotState
-from services.pilot_registration.domain.pilots import Pilot, PilotDocument
+from services.pilot_registration.domain.pilots import Pilot
 from services.pilot_registration.domain.quotas import Quota
 from services.pilot_registration.domain.shares import civil_day
 from services.pilot_registration.handlers.checks import Faults

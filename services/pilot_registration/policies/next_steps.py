@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import NamedTuple
 
+from services.pilot_registration.domain.applications import Missing
 from services.pilot_registration.domain.lifecycle import PilotState
-from services.pilot_registration.domain.pilots import Missing, Pilot
+from services.pilot_registration.domain.pilots import Pilot
 from shared.codes.working_days import CalendarMissing, end_of_working_days, working_days_between
 from shared.kernel import CIVIL
 

@@ -11,14 +11,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from services.pilot_registration.domain.applications import NotComplete, PilotDocument, RoleHolder
 from services.pilot_registration.domain.lifecycle import PILOT_TRANSITIONS, IllegalTransition, PilotState
 from services.pilot_registration.domain.notices import NoticeOver
 from services.pilot_registration.domain.pilots import (
     RETURNS_MAX,
-    NotComplete,
     Pilot,
-    PilotDocument,
-    RoleHolder,
 )
 from services.pilot_registration.domain.quotas import Quota, QuotaBelowTaken, QuotaFull
 from services.pilot_registration.domain.shares import SeparationOfDuties
