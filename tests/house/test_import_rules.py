@@ -99,7 +99,7 @@ def lint(root: Path) -> tuple[dict[str, str], str]:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The house in a folder of its own, to be spoilt."""
     root = tmp_path_factory.mktemp("house")
-    for package in ("services", "shared"):
+    for package in ("services", "shared", "deploy"):
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__", "*.json", "*.csv"))
     shutil.copy(ROOT / "pyproject.toml", root)
     return root
