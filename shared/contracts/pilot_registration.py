@@ -162,7 +162,7 @@ class PilotDrafted(PilotFact):
 
 
 class PilotChanged(PilotFact):
-    """The applicant changed the pilot before submission; `voids` says whether regions must confirm their shares anew."""
+    """The applicant changed the pilot before submission; `voids`: regions must confirm their shares anew."""
 
     title: str
     programme: Programme
