@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import generate_latest
@@ -93,6 +94,11 @@ def serve(settings: ServiceSettings, *, title: str, build: Callable[[Parts], Ser
 
     @app.exception_handler(PyMongoError)
     async def store_away(request: Request, _error: PyMongoError) -> JSONResponse:
+        return problems.problem(request, problems.Unavailable())
+
+    @app.exception_handler(KafkaError)
+    async def broker_away(request: Request, _error: KafkaError) -> JSONResponse:
+        """Only what asks the broker itself (the lag of the figures) cannot be answered; commands go on."""
         return problems.problem(request, problems.Unavailable())
 
     return app
