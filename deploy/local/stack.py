@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import json
 import os
@@ -17,33 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import httpx2
-
 from deploy.local import archive, doctor, kafka, mongod
 from deploy.local.children import PROJECT, Child, Children
 from deploy.local.fetch import kafka_class_path
+from deploy.local.packages import database_users, service_packages
 from deploy.local.ports import Ports
-from shared.contracts import PUBLISHERS, topics
+from deploy.local.readiness import accepts, always, http_ok, until_ready
+from deploy.local.watch import wait_any_exit, watch
+from shared.contracts import topics
 
 __all__ = ["PROJECT", "AlreadyRunning", "Child", "Stack", "service_packages"]
-
-READY_SECONDS = 90.0
-_POLL_SECONDS = 0.05
-_RESTARTS_MAX = 5
 
 
 class AlreadyRunning(Exception):
     """Another process runs the stack of this home."""
-
-
-def service_packages() -> tuple[str, ...]:
-    """The services of this checkout: every package below `services/` that has a `main.py`."""
-    return tuple(sorted(main.parent.name for main in (PROJECT / "services").glob("*/main.py")))
-
-
-def database_users() -> tuple[str, ...]:
-    """Who gets a database and a user of its own: every service, and every publisher that has a contract already."""
-    return tuple(sorted({*service_packages(), *(name.replace("-", "_") for name in PUBLISHERS)}))
 
 
 class Stack:
@@ -165,7 +151,7 @@ class Stack:
             await self._begin_clock()
             for child in doors:
                 self._nursery.open_gate(child)
-            await asyncio.gather(*(self._until_ready(child) for child in doors))
+            await asyncio.gather(*(until_ready(child) for child in doors))
             await self._make_archive()
             self.phase = "ready"
             self._write_state()
@@ -210,7 +196,7 @@ class Stack:
             await self._nursery.end(child, signal.SIGKILL)
         await self._nursery.spawn(child, environment)
         self._nursery.open_gate(child)
-        await self._until_ready(child)
+        await until_ready(child)
         self._write_state()
 
     def pause(self, name: str) -> None:
@@ -231,37 +217,11 @@ class Stack:
 
     async def wait_any_exit(self) -> str:
         """Returns the name of the first child that ends by itself (not by `kill`, `terminate` or `down`)."""
-        while True:
-            for child in self.children.values():
-                if child.wanted and not child.running:
-                    if child.reader is not None:
-                        await child.reader
-                    return child.name
-            await asyncio.sleep(0.2)
+        return await wait_any_exit(self.children)
 
     async def watch(self, tell: Callable[[str], None]) -> None:
         """Tells of every child that ends by itself and starts it again, five times at most; runs until cancelled."""
-        tries: set[asyncio.Task[None]] = set()
-        while True:
-            child = self.children[await self.wait_any_exit()]
-            child.wanted = False
-            tell(child.how_it_ended())
-            if child.restarts >= _RESTARTS_MAX:
-                tell(
-                    f"{child.name} 已重启 {_RESTARTS_MAX} 次,不再重启 / was restarted {_RESTARTS_MAX} times, not again"
-                )
-                self._write_state()
-                continue
-            child.restarts += 1
-            again = asyncio.create_task(self._restart(child, tell))
-            tries.add(again)
-            again.add_done_callback(tries.discard)
-
-    async def _restart(self, child: Child, tell: Callable[[str], None]) -> None:
-        await asyncio.sleep(min(2.0 ** (child.restarts - 1) / 2, 8))
-        with contextlib.suppress(doctor.NotReady):  # it ended again: `watch` tells how
-            await self.start(child.name)
-            tell(f"{child.name} 已重启 / is up again ({child.restarts}/{_RESTARTS_MAX})")
+        await watch(self.children, start=self.start, gave_up=self._write_state, tell=tell)
 
     # --- inside ---
 
@@ -305,7 +265,7 @@ class Stack:
                 f"kafka-{i}", kafka.command(class_path, path), ready=lambda: kafka.ready(everyone)
             )
             await self._nursery.spawn(self.children[f"kafka-{i}"])
-        await self._until_ready(self.children["kafka-0"])
+        await until_ready(self.children["kafka-0"])
         await kafka.create_topics(self.kafka, topics(), copies=self.brokers)
 
     async def _start_mongo(self) -> None:
@@ -313,10 +273,10 @@ class Stack:
         mongod.write_key(key)
         for i, port in enumerate(self._mongo_ports()):
             argv = mongod.command(self.home / f"mongod-{i}", port=port, key_file=key)
-            self.children[f"mongod-{i}"] = child = Child(f"mongod-{i}", argv, ready=partial(_accepts, port))
+            self.children[f"mongod-{i}"] = child = Child(f"mongod-{i}", argv, ready=partial(accepts, port))
             await self._nursery.spawn(child)
         for i in range(self.mongods):
-            await self._until_ready(self.children[f"mongod-{i}"])
+            await until_ready(self.children[f"mongod-{i}"])
         await mongod.initiate(self._mongo_ports(), admin_password=self.secret("admin"))
         passwords = {user: _secret(self.home / "secrets" / user / "mongo_password") for user in self.users}
         admin = self.admin()
@@ -338,7 +298,7 @@ class Stack:
 
     async def _make_archive(self) -> None:
         if command := archive.to_make(self._class_path):
-            self._archiver = Child("archive", command, ready=_always)
+            self._archiver = Child("archive", command, ready=always)
             await self._nursery.spawn(self._archiver)
 
     def _define(self, name: str) -> Child:
@@ -360,7 +320,7 @@ class Stack:
                 )
             env = self.environment(service, int(slot))
             module = f"services.{service}.main"
-        ready = partial(_http_ok, port, "/health/ready")
+        ready = partial(http_ok, port, "/health/ready")
         child = Child(name, [*serve, module, str(port)], ready, env, gated=True)
         self.children[name] = child
         return child
@@ -370,21 +330,6 @@ class Stack:
         process = self.children[name].process
         if process is not None:
             await process.wait()
-
-    async def _until_ready(self, child: Child) -> None:
-        deadline = asyncio.get_running_loop().time() + READY_SECONDS
-        while not await child.ready():
-            if not child.running:
-                if child.reader is not None:
-                    await child.reader
-                raise doctor.NotReady(f"启动时 / while starting: {child.how_it_ended()}")
-            if asyncio.get_running_loop().time() > deadline:
-                last = " | ".join(child.lines) or "it printed nothing"
-                raise doctor.NotReady(
-                    f"{child.name} 在 {READY_SECONDS:.0f} 秒内未就绪 / "
-                    f"was not ready within {READY_SECONDS:.0f} s: {last}"
-                )
-            await asyncio.sleep(_POLL_SECONDS)
 
     def _write_state(self) -> None:
         running = [child for child in self.children.values() if child.running]
@@ -425,26 +370,3 @@ async def _together(*work: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _always() -> bool:
-    return True
-
-
-async def _accepts(port: int) -> bool:
-    try:
-        _reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
-
-
-async def _http_ok(port: int, path: str) -> bool:
-    if not await _accepts(port):  # a client is costly to make, and most of the time nobody listens yet
-        return False
-    try:
-        async with httpx2.AsyncClient(timeout=5) as http:
-            return (await http.get(f"http://127.0.0.1:{port}{path}")).status_code == httpx2.codes.OK
-    except httpx2.HTTPError:
-        return False

@@ -9,10 +9,10 @@ import typer
 from rich.table import Table
 
 from deploy.local import cli as dev
-from deploy.local import running, sheet
+from deploy.local import running
 from deploy.local.cli import HOME, USAGE, Home, Json, fail, out
-from deploy.local.stack import service_packages
-from services.console import reads
+from deploy.local.packages import service_packages
+from services.console import operations, reads
 
 app = typer.Typer(
     name="liandong",
@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 app.add_typer(dev.app, name="dev")
 app.command("figures")(reads.figures)
+app.add_typer(operations.letters)
+app.add_typer(operations.log)
 for resource in reads.RESOURCES:
     app.add_typer(resource)
 
@@ -37,6 +39,8 @@ def settings(
 
     Those of the running process when the local stack runs, else those that this environment would give.
     """
+    from deploy.local import sheet  # noqa: PLC0415 - loads the settings of all, and pydantic
+
     package = service.replace("-", "_")
     if package not in service_packages():
         have = ", ".join(service_packages())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,20 +56,32 @@ class Services:
             f"{service} does not run: `./liandong dev up` starts it, or set {variable}."
         )
 
-    async def get(self, service: str, path: str, **query: str | int | None) -> Any:
+    async def get(
+        self, service: str, path: str, query: Mapping[str, str | int | None] | None = None, *, seconds: float = _SECONDS
+    ) -> Any:
         """What a door answers to a read; raises Unreachable with the service's own sentences when it refuses."""
-        asked = {key: str(value) for key, value in query.items() if value is not None}
+        asked = {key: str(value) for key, value in (query or {}).items() if value is not None}
+        return await self._ask(service, "GET", path, seconds=seconds, params=asked)
+
+    async def post(self, service: str, path: str, body: dict[str, Any], *, seconds: float = 120.0) -> Any:
+        """What a door answers to a command under a key of its own; raises Unreachable when it refuses."""
+        key = str(uuid.uuid4())
+        return await self._ask(service, "POST", path, seconds=seconds, key=key, json=body)
+
+    async def _ask(
+        self, service: str, method: str, path: str, *, seconds: float, key: str | None = None, **how: Any
+    ) -> Any:
         url = self.url(service)
         try:
-            headers = {"Authorization": f"Bearer {await self._token()}"}
-            async with httpx2.AsyncClient(timeout=_SECONDS) as http:
-                answer = await http.get(f"{url}{path}", params=asked, headers=headers)
+            headers = {"Authorization": f"Bearer {await self._token()}"} | ({"Idempotency-Key": key} if key else {})
+            async with httpx2.AsyncClient(timeout=seconds) as http:
+                answer = await http.request(method, f"{url}{path}", headers=headers, **how)
         except httpx2.HTTPError as error:
             raise Unreachable(
                 f"{service}({url})没有应答:{type(error).__name__}。 / {service} ({url}) did not answer: "
                 f"{type(error).__name__}."
             ) from error
-        if answer.status_code != httpx2.codes.OK:
+        if not answer.is_success:
             raise Unreachable(_sentence(answer))
         return answer.json()
 
@@ -76,7 +90,7 @@ class Services:
         items: list[Any] = []
         cursor: str | None = None
         while len(items) < limit:
-            page = await self.get(service, path, limit=min(limit - len(items), 100), cursor=cursor, **query)
+            page = await self.get(service, path, {**query, "limit": min(limit - len(items), 100), "cursor": cursor})
             items += page["items"]
             cursor = page["next"]
             if cursor is None:

@@ -97,13 +97,18 @@ def resource(name: str, service: str, path: str, columns: tuple[str, ...], about
         if as_json:
             out.print_json(data=body)
             return
-        table = Table("字段 field", "值 value", show_lines=True)
-        for field, value in body.items():
-            is_text = isinstance(value, str)
-            table.add_row(field, value if is_text else json.dumps(value, ensure_ascii=False, indent=1))
-        out.print(table)
+        show(body)
 
     return app
+
+
+def show(body: dict[str, Any]) -> None:
+    """One record, a field a row."""
+    table = Table("字段 field", "值 value", show_lines=True)
+    for field, value in body.items():
+        is_text = isinstance(value, str)
+        table.add_row(field, value if is_text else json.dumps(value, ensure_ascii=False, indent=1))
+    out.print(table)
 
 
 def _filters(pairs: list[str]) -> dict[str, str | None]:
@@ -114,15 +119,19 @@ def _filters(pairs: list[str]) -> dict[str, str | None]:
 
 
 def _cell(item: dict[str, Any], column: str) -> str:
-    value = item.get(column, "")
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    value = item[column]
+    if isinstance(value, dict):  # a ratio says how it is shown; figures are listed by their indicator
+        return str(value["shown"]) if "shown" in value else "\n".join(f"{name} {each}" for name, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "–" if value is None else str(value)
 
 
 RESOURCES = (
-    resource("pilots", "pilot_registration", "/pilots", ("id", "title", "state", "chain_id", "lead_region"),
+    resource("pilots", "pilot_registration", "/pilots", ("id", "title", "state", "chain_id", "lead_region", "due_on"),
              "联动提升试点 / pilots"),
-    resource("scorecards", "evaluation", "/scorecards", ("id", "kind", "subject", "cycle", "revision", "composite"),
+    resource("scorecards", "evaluation", "/scorecards", ("id", "name", "revision", "completeness", "values"),
              "记分卡 / scorecards"),
-    resource("decisions", "incentive_scoring", "/tilt-decisions", ("id", "docket_id", "subject", "state", "tilt"),
-             "倾斜决定 / tilt decisions"),
+    resource("decisions", "incentive_scoring", "/tilt-decisions",
+             ("id", "name", "state", "base", "raw", "counts", "reasons"), "倾斜决定 / tilt decisions"),
 )  # fmt: skip
