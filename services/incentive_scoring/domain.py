@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.evaluation import SubjectKind
+from shared.contracts.fact import Evidence
 from shared.contracts.incentive_scoring import (
     AwardDocketClosed,
     AwardDocketOpened,
@@ -363,7 +364,7 @@ class Veto(Aggregate):
     effective_from: datetime | None = None
     effective_until: datetime | None = None
     reason: str = ""
-    attachments: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     raised_by: str = ""
     raised_at: datetime | None = None
     confirmed_by: str = ""
@@ -377,13 +378,13 @@ class Veto(Aggregate):
     @classmethod
     def raise_(
         cls, *, veto_id: str, ground: str, subject_kind: SubjectKind, subject: str, effective_from: datetime,
-        effective_until: datetime | None, reason: str, attachments: tuple[str, ...], regions: tuple[str, ...],
+        effective_until: datetime | None, reason: str, evidence: Sequence[Evidence], regions: tuple[str, ...],
         by: str, at: datetime,
     ) -> Veto:  # fmt: skip
-        """Raises a veto; it does nothing yet."""
+        """Raises a veto with the documents behind it; it does nothing yet."""
         veto = cls(
             id=veto_id, ground=ground, subject_kind=subject_kind, subject=subject, effective_from=effective_from,
-            effective_until=effective_until, reason=reason, attachments=attachments, regions=regions, raised_by=by,
+            effective_until=effective_until, reason=reason, evidence=tuple(evidence), regions=regions, raised_by=by,
             raised_at=at,
         )  # fmt: skip
         veto.record(
@@ -392,6 +393,7 @@ class Veto(Aggregate):
                 effective_from=effective_from, effective_until=effective_until, reason=reason,
             ),
             effective_at=at,
+            evidence=evidence,
         )  # fmt: skip
         return veto
 

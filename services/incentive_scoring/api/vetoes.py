@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.incentive_scoring.api import shown
+from services.incentive_scoring.api.instants import Instant
 from services.incentive_scoring.domain import Veto
 from services.incentive_scoring.handlers import Vetoes
 from services.incentive_scoring.handlers.vetoing import RaiseVeto
@@ -34,8 +35,8 @@ class VetoInput(BaseModel):
     ground: str = Field(min_length=2, max_length=2, description="V1 to V7")
     subject_kind: SubjectKind
     subject: str = Field(pattern=r"^[0-9A-Za-z_-]{1,60}$")
-    effective_from: AwareDatetime = Field(description="from when the ground is true, known or not")
-    effective_until: AwareDatetime | None = None
+    effective_from: Instant = Field(description="from when the ground is true, known or not")
+    effective_until: Instant | None = None
     reason: str = Field(min_length=1, max_length=2000)
     attachment_ids: list[str] = Field(default=[], max_length=20)
 
@@ -56,10 +57,10 @@ def routes(vetoes: Vetoes, doors: Doors, *, stored: Documents[Veto], attachments
     async def raise_veto(
         body: VetoInput, request: Annotated[CommandRequest, Depends(doors.command("veto.raise"))]
     ) -> JSONResponse:
-        for id in body.attachment_ids:
-            await attachments.evidence(id, by=request.actor)
         given = body.model_dump()
-        command = RaiseVeto(attachments=tuple(given.pop("attachment_ids")), **given)
+        ids = given.pop("attachment_ids")
+        evidence = tuple([await attachments.evidence(id, by=request.actor) for id in ids])
+        command = RaiseVeto(evidence=evidence, **given)
         answer = await request.execute(
             lock=f"veto-subject:{body.subject}",
             call=lambda: vetoes.raise_veto(command, by=request.actor, at=request.at),

@@ -15,6 +15,7 @@ from shared.codes.divisions import InvalidDivision, checked_division
 from shared.codes.uscc import InvalidUscc, checked_uscc
 from shared.codes.working_days import CalendarMissing, end_of_working_days
 from shared.contracts.evaluation import SubjectKind
+from shared.contracts.fact import Evidence
 from shared.kernel import CIVIL, NATIONAL, Actor, FieldError, InvalidInput, NotFound, Outcome
 
 ESCALATION = "veto-escalation"
@@ -31,7 +32,7 @@ class RaiseVeto:
     effective_from: datetime
     effective_until: datetime | None
     reason: str
-    attachments: tuple[str, ...]
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Vetoes:
         veto = Veto.raise_(
             veto_id=f"VT-{hashlib.sha256(named.encode()).hexdigest()[:16]}", ground=command.ground,
             subject_kind=command.subject_kind, subject=command.subject, effective_from=command.effective_from,
-            effective_until=command.effective_until, reason=command.reason, attachments=command.attachments,
+            effective_until=command.effective_until, reason=command.reason, evidence=command.evidence,
             regions=(region,), by=by.id, at=at,
         )  # fmt: skip
         self.vetoes.save(veto)

@@ -23,9 +23,11 @@ from services.incentive_scoring.handlers.dockets import (
     OtherDocketOpen,
     PolicyNotInForce,
 )
-from services.incentive_scoring.handlers.vetoing import escalates_at
+from services.incentive_scoring.handlers.vetoing import RaiseVeto, escalates_at
 from services.incentive_scoring.handlers.whatif import Question
 from services.incentive_scoring.policies.rules import months_before
+from shared.contracts.evaluation import SubjectKind
+from shared.contracts.fact import Evidence
 from shared.contracts.incentive_scoring import (
     AwardRevocationProposed,
     BaseScoreReceived,
@@ -167,8 +169,6 @@ async def test_a_faulty_row_is_named_in_both_languages_and_nothing_is_kept(
 
 async def test_rule_17_a_persons_id_number_cannot_come_in_as_a_candidate() -> None:
     from decimal import Decimal
-
-    from shared.contracts.evaluation import SubjectKind
 
     world = World()
     await world.approve()
@@ -353,6 +353,18 @@ async def test_a_veto_is_confirmed_by_another_person_and_only_once() -> None:
         await world.confirm(veto, by=OFFICE)
 
 
+async def test_the_documents_behind_a_veto_are_evidence_of_the_fact_and_stay_with_it() -> None:
+    world = World()
+    paper = Evidence(uri="/incentive-scoring/attachments/a", sha256="0" * 64)
+    command = RaiseVeto("V1", SubjectKind.REGION, "340000", CUT, None, "事件", (paper,))
+
+    answer = await world.log.execute(lambda: world.vetoes.raise_veto(command, by=SUPERVISION, at=CUT))
+
+    said = [event for event in world.log.events if event["type"] == "VetoRaised"]
+    assert [event["evidence"] for event in said] == [[paper.model_dump()]]
+    assert (await world.vetoes.vetoes.read(answer.id, NATIONAL)).evidence == (paper,)
+
+
 async def test_rule_14_a_ground_effective_by_the_decision_reverses_the_tilt_and_names_who_moves() -> None:
     world = World()
     await world.a_decided_docket({A: 700, B: 705, C: 704}, good=(A,))
@@ -446,10 +458,7 @@ async def test_a_veto_names_its_faults_and_a_province_cannot_veto_elsewhere() ->
     with pytest.raises(InvalidInput):
         await world.raise_veto("91340100MA2T00015H", effective=CUT)
 
-    from services.incentive_scoring.handlers.vetoing import RaiseVeto
-    from shared.contracts.evaluation import SubjectKind
-
-    elsewhere = RaiseVeto("V1", SubjectKind.REGION, "320000", CUT, None, "事件", ())
+    elsewhere = RaiseVeto("V1", SubjectKind.REGION, "320000", CUT, None, "事件")
     with pytest.raises(NotFound):
         await world.log.execute(
             lambda: world.vetoes.raise_veto(elsewhere, by=actor("p", "province", regions="34"), at=CUT)

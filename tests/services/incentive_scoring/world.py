@@ -199,7 +199,7 @@ class World:
         return await self.decide()
 
     async def raise_veto(self, subject: str, *, effective: datetime, ground: str = "V2", at: datetime = LATER) -> str:
-        command = RaiseVeto(ground, SubjectKind.ENTERPRISE, subject, effective, None, "事故", ())
+        command = RaiseVeto(ground, SubjectKind.ENTERPRISE, subject, effective, None, "事故")
         return (await self.log.execute(lambda: self.vetoes.raise_veto(command, by=SUPERVISION, at=at))).id
 
     async def confirm(self, veto_id: str, *, by: Actor = OTHER, at: datetime = LATER) -> Answer:
