@@ -14,6 +14,9 @@ from shared.contracts.fact import Evidence, Fact
 # China keeps one civil time, without daylight saving, so a fixed offset is exact (rule 23 of the domain).
 CIVIL = timezone(timedelta(hours=8), "Asia/Shanghai")
 
+YEARS = range(1900, 2201)
+"""The years in which something can be effective."""
+
 Clock = Callable[[], datetime]
 """Returns the current instant, timezone-aware. Passed in, never asked of the machine by a domain."""
 
@@ -186,7 +189,14 @@ class Aggregate(BaseModel):
         evidence: Sequence[Evidence] = (),
         origin: str = "live",
     ) -> None:
-        """Records a fact; it becomes true for others when the log commits it."""
+        """Records a fact; it becomes true for others when the log commits it.
+
+        Raises InvalidInput for an instant no office means: far outside of these years the log could keep it in its
+        microseconds, but nobody could write it as a date again, and what follows in the log would wait for it for ever.
+        """
+        if effective_at.year not in YEARS:
+            zh, en = "时间应在 1900 年至 2200 年之间", "The time must lie between 1900 and 2200"
+            raise InvalidInput(errors=[FieldError("effective_at", "instant-range", zh, en)])
         self._recorded.append(Recording(fact, effective_at, supersedes, tuple(evidence), origin))
 
     @property
