@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+import unicodedata
 from typing import Any
 
 import httpx2
@@ -104,6 +105,11 @@ class TokenVerifier:
             if not good or not all(_REGION.fullmatch(region) for region in regions):
                 raise Unauthenticated
             scope = RegionScope(frozenset(r for r in regions if r != "*"), national="*" in regions)
-            return Actor(id=str(claims["sub"]), roles=roles, org=str(claims.get("org", "")), scope=scope)
+            return Actor(id=str(claims["sub"]), roles=roles, org=_org(claims), scope=scope)
         except (KeyError, TypeError, ValueError) as error:
             raise Unauthenticated from error
+
+
+def _org(claims: dict[str, Any]) -> str:
+    """The organisation in the form in which parties are registered: who spells it otherwise has a part all the same."""
+    return unicodedata.normalize("NFKC", str(claims.get("org") or "")).strip().upper()

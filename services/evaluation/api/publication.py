@@ -13,7 +13,7 @@ from services.evaluation.handlers.scorecards import BUCKETS, ROUND
 from services.evaluation.policies.facts import end_of_day, start_of_day
 from shared.contracts.evaluation import SubjectKind
 from shared.doors.doors import CommandRequest, Doors
-from shared.kernel import FieldError, InvalidInput, instant
+from shared.kernel import YEARS, FieldError, InvalidInput, instant
 
 PUBLISHED_KINDS = (SubjectKind.REGION, SubjectKind.ENTERPRISE, SubjectKind.INSTITUTION)
 Cycle = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,39}$")]
@@ -80,13 +80,16 @@ def _instant(field: str, given: str, edge_of: Callable[[date], int], errors: lis
     """An instant as given, or the edge of a civil day; None and one more error when it is neither."""
     try:
         if len(given) == len("2026-01-01"):
-            return instant(edge_of(date.fromisoformat(given)))
-        at = datetime.fromisoformat(given)
-        if at.tzinfo is not None:
-            return at
+            day = date.fromisoformat(given)
+            if day.year in YEARS:
+                return instant(edge_of(day))
+        else:
+            at = datetime.fromisoformat(given)
+            if at.tzinfo is not None and at.year in YEARS:
+                return at
     except (ValueError, OverflowError):
         pass
-    zh = "应为日期或带时区的时刻,例如 2026-01-01 或 2026-01-01T00:00:00+08:00"
-    en = "Give a civil date or an instant with its offset, as 2026-01-01 or 2026-01-01T00:00:00+08:00"
+    zh = "应为 1900 至 2200 年间的日期或带时区的时刻,例如 2026-01-01 或 2026-01-01T00:00:00+08:00"
+    en = "Give a date from 1900 to 2200 or an instant with its offset, as 2026-01-01 or 2026-01-01T00:00:00+08:00"
     errors.append(FieldError(field, "date-or-instant", zh, en, given))
     return None

@@ -10,9 +10,10 @@ from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
 from fastapi.responses import JSONResponse, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.incentive_scoring.api import shown
+from services.incentive_scoring.api.instants import Instant
 from services.incentive_scoring.domain import AwardDocket, DocketNotDecided, TiltDecision
 from services.incentive_scoring.handlers import AwardDockets, WhatIf
 from services.incentive_scoring.handlers.dockets import (
@@ -82,6 +83,10 @@ _YES = {True: "是 yes", False: "否 no"}
 DocketId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
 
 
+Figure = Annotated[Decimal, Field(max_digits=20, decimal_places=12)]
+"""A number somebody asks about. Exact fractions of 1E-30000 would be computed with for minutes, hence the limit."""
+
+
 class OpenInput(BaseModel):
     """A docket to open; without a number it gets one."""
 
@@ -105,8 +110,8 @@ class OpenInput(BaseModel):
     cycle: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,39}$")
     policy_version: str = Field(min_length=1, max_length=20)
     places: int = Field(ge=1, le=1000)
-    cycle_start: AwareDatetime
-    cycle_end: AwareDatetime
+    cycle_start: Instant
+    cycle_end: Instant
 
 
 class SimulateInput(BaseModel):
@@ -115,13 +120,13 @@ class SimulateInput(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"cap": "20", "vary": "cap"}]})
 
     policy_version: str | None = Field(default=None, max_length=20)
-    cap: Decimal | None = Field(default=None, description="points of the award's scale")
-    base_floor: Decimal | None = Field(default=None, description="points of the award's scale")
-    completeness_floor: Decimal | None = Field(default=None, description="fraction 0 to 1")
+    cap: Figure | None = Field(default=None, description="points of the award's scale")
+    base_floor: Figure | None = Field(default=None, description="points of the award's scale")
+    completeness_floor: Figure | None = Field(default=None, description="fraction 0 to 1")
     without_evidence: str | None = Field(default=None, max_length=64, description="id of one fact")
     vary: Vary | None = None
-    low: Decimal | None = None
-    high: Decimal | None = None
+    low: Figure | None = None
+    high: Figure | None = None
 
 
 def routes(  # noqa: PLR0915 - one statement per route and its parts
@@ -157,14 +162,14 @@ def routes(  # noqa: PLR0915 - one statement per route and its parts
         where = {"state": state, "cycle": cycle, "subject_kind": subject_kind.value if subject_kind else None}
         wanted = {name: value for name, value in where.items() if value is not None}
         page = await dockets.page(read.scope, wanted, after=read.after, limit=read.limit)
-        return doors.page(request, [shown.docket(docket) for docket in page.items], page.after)
+        return doors.page(request, [shown.docket(docket, read.scope) for docket in page.items], page.after)
 
     @router.get("/award-dockets/{docket_id}")
     async def read_docket(
         docket_id: str, read: Annotated[ReadRequest, Depends(doors.reader("award-docket.read"))]
     ) -> JSONResponse:
         docket = await dockets.read(docket_id, read.scope)
-        body = shown.docket(docket) | {"base_scores": shown.candidates(docket, read.scope)}
+        body = shown.docket(docket, read.scope) | {"base_scores": shown.candidates(docket, read.scope)}
         return JSONResponse(body, headers={"ETag": f'"{docket.version}"'})
 
     # --- base scores ---
@@ -266,11 +271,14 @@ def routes(  # noqa: PLR0915 - one statement per route and its parts
         body: SimulateInput,
         read: Annotated[ReadRequest, Depends(doors.reader("award-docket.simulate"))],
     ) -> JSONResponse:
-        """A question, not a command: it needs no Idempotency-Key and writes nothing (rule 13)."""
+        """A question, not a command: it needs no Idempotency-Key and writes nothing (rule 13).
+
+        A region is answered with its own lines, as in the ranking.
+        """
         docket = await dockets.read(docket_id, read.scope)
         _finite(body)
         answer = await what_if.simulate(docket, Question(**body.model_dump()), at=read.at)
-        return JSONResponse(answer)
+        return JSONResponse(shown.simulation(answer, docket, read.scope))
 
     @router.get("/award-dockets/{docket_id}/export.xlsx")
     async def export(

@@ -9,8 +9,8 @@ from shared.kernel import Actor, RegionScope
 _OWN_ONLY = frozenset({"enterprise", "institution"})
 
 
-def docket(found: AwardDocket) -> dict[str, Any]:
-    """A docket without its candidates."""
+def docket(found: AwardDocket, scope: RegionScope) -> dict[str, Any]:
+    """A docket without its candidates; a region sees the revocations proposed for its own."""
     decided = found.ranked_at.isoformat() if found.ranked_at else None
     return {
         "docket_id": found.id,
@@ -28,7 +28,7 @@ def docket(found: AwardDocket) -> dict[str, Any]:
         "cut_at": found.cut_at.isoformat() if found.cut_at else None,
         "ranked_at": decided,
         "ranked_because": found.ranked_because,
-        "revocations": [proposal.model_dump(mode="json") for proposal in found.revocations],
+        "revocations": _revocations(found, scope),
         "missing": _missing(found),
     }
 
@@ -59,12 +59,28 @@ def ranking(found: AwardDocket, scope: RegionScope) -> dict[str, Any]:
             if scope.covers(place.region)
         ],
         "released": [moved.model_dump(mode="json") for moved in found.released if scope.covers(moved.province)],
-        "revocations": [
-            proposal.model_dump(mode="json")
-            for proposal in found.revocations
-            if scope.covers(found.candidates[proposal.subject].region)
-        ],
+        "revocations": _revocations(found, scope),
     }
+
+
+def simulation(answer: dict[str, Any], found: AwardDocket, scope: RegionScope) -> dict[str, Any]:
+    """What a question comes to; a region sees its own lines, as in the ranking."""
+    own = {subject for subject, candidate in found.candidates.items() if scope.covers(candidate.region)}
+    lines = {
+        name: [line for line in answer[name] if line["subject"] in own]
+        for name in ("ranking", "released", "differs", "leaves")
+    }
+    if "breakpoints" in answer:
+        intervals = [
+            part
+            | {
+                "winners": [subject for subject in part["winners"] if subject in own],
+                "swaps": [pair for pair in part["swaps"] if own.issuperset(pair)],
+            }
+            for part in answer["breakpoints"]["intervals"]
+        ]
+        lines["breakpoints"] = answer["breakpoints"] | {"intervals": intervals}
+    return answer | lines
 
 
 def decision(found: TiltDecision) -> dict[str, Any]:
@@ -116,6 +132,14 @@ def own(actor: Actor) -> dict[str, Any]:
     if not actor.roles & {"secretariat", "office", "supervision", "auditor"}:
         return {"subject_kind": {"$ne": SubjectKind.INDIVIDUAL.value}}
     return {}
+
+
+def _revocations(found: AwardDocket, scope: RegionScope) -> list[dict[str, Any]]:
+    return [
+        proposal.model_dump(mode="json")
+        for proposal in found.revocations
+        if scope.covers(found.candidates[proposal.subject].region)
+    ]
 
 
 def _missing(found: AwardDocket) -> list[dict[str, str]]:
