@@ -24,6 +24,7 @@ _FIELD_RULES: dict[str, tuple[str, str]] = {
     "string_too_long": ("太长", "Too long"),
     "string_too_short": ("太短", "Too short"),
     "string_pattern_mismatch": ("格式不对", "The format is wrong"),
+    "instant_range": ("时间应在 1900 年至 2200 年之间", "The time must lie between 1900 and 2200"),
     "json_invalid": ("不是有效的 JSON", "This is not valid JSON"),
 }
 

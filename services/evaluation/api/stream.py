@@ -30,7 +30,7 @@ def routes(doors: Doors, *, cards: Documents[Scorecard], ledger: Ledger) -> APIR
         request: Request,
         read: Annotated[ReadRequest, Depends(doors.reader("scorecard.read"))],
         last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,18}$")] = None,
-        after: Annotated[int | None, Query(ge=0, description="position in the log to begin after")] = None,
+        after: Annotated[int | None, Query(ge=0, le=10**18, description="position in the log to begin after")] = None,
     ) -> StreamingResponse:
         """Published revisions as server-sent events; `id` is the place in the log: `Last-Event-ID` resumes exactly."""
         position = int(last_event_id) if last_event_id is not None else after

@@ -169,6 +169,9 @@ async def test_the_same_key_repeats_the_answer_and_another_key_changes_nothing(
             "window_start",
         ),
         ({"cycle": "x", **WINDOW, "kinds": ["individual"]}, "invalid-input", "kinds"),
+        ({"cycle": "x", **WINDOW, "window_start": "0001-01-01T00:00:00+14:00"}, "invalid-input", "window_start"),
+        ({"cycle": "x", **WINDOW, "window_end": "9999-12-31T23:59:59-14:00"}, "invalid-input", "window_end"),
+        ({"cycle": "x", **WINDOW, "window_end": "2201-01-01"}, "invalid-input", "window_end"),
         ({"cycle": "x", "window_start": "2026-03-01", "window_end": "2026-02-01"}, "window-empty", None),
         ({"cycle": "x", "window_start": "2099-03-01", "window_end": "2099-12-01"}, "window-not-begun", None),
     ],
@@ -342,6 +345,13 @@ async def test_the_stream_resumes_after_the_last_event_seen(world: Any, uscc: Ca
     assert [fact["scorecard_id"] for _id, fact in first + second] == ["region:630000:stream"] * 2
     assert [fact["revision"] for _id, fact in first + second] == [1, 2]
     assert int(second[0][0]) > int(first[0][0])
+
+
+@pytest.mark.parametrize("after", [-1, 2**63 - 1, 10**30])
+async def test_a_stream_from_a_position_that_no_log_reaches_is_refused_before_it_begins(world: Any, after: int) -> None:
+    answer = await world.get(f"/scorecards/stream?after={after}", await world.who("evaluator"))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-input"), answer.text
 
 
 async def _events(
