@@ -60,6 +60,10 @@ async def _run(*, scale: float, seed: int, home: Path, staying: bool, as_json: b
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt)
     try:
+        telling.say(f"联动演示:项目的一年 the programme's year (scale {scale:g}, seed {seed})")
+        telling.say(
+            "启动 Kafka、MongoDB 和三个服务,通常半分钟 starting Kafka, MongoDB and three services: half a minute or so"
+        )
         with telling:
             report = await run(home=home, seed=seed, scale=scale, telling=telling, stay=stay if staying else None)
     except (NotReady, AlreadyRunning) as error:

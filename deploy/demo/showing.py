@@ -15,7 +15,19 @@ _EFFECTS = {
     "reranked": "重新排名 ranked afresh",
     "revocation_proposed": "建议撤销奖励 revocation proposed",
 }
-_INDICATORS = ("I01", "I02", "I03", "I04", "I05", "I06", "I09", "I34")
+_INDICATORS = {
+    "I01": "试点启动数 pilots started", "I02": "按期验收率 on-time acceptance", "I03": "质量图谱完成率 quality maps",
+    "I04": "清单完备度 lists", "I05": "问题识别数 issues identified", "I06": "核验销号率 verified closure",
+    "I09": "指标改善 improvement", "I34": "证据完备度 evidence completeness",
+}  # fmt: skip
+_COUNTED = {
+    "parties": "单位", "chains": "产业链", "pilots": "试点", "quality issues": "质量问题", "key projects": "攻关项目",
+    "closures": "销号申请", "assessments": "评审结果", "scorecards": "记分卡", "tilt decisions": "倾斜决定",
+    "issues listed": "问题已列", "issues assigned": "问题已分派", "issues in_progress": "问题整改中",
+    "issues closure_claimed": "问题待核验", "issues verified": "问题已销号", "issues removed": "问题已移除",
+}  # fmt: skip
+_STATES = {"raised": "待确认 raised", "confirmed": "已确认 confirmed", "lifted": "已解除 lifted"}
+_OUTCOMES = {"decided": "给予倾斜 decided", "withheld": "不予倾斜 withheld"}
 
 
 def show(report: Report, telling: Telling) -> None:
@@ -50,17 +62,25 @@ def _figures(report: Report, telling: Telling) -> None:
         figures = (line.commands, line.accepted, line.facts, line.published, line.applied, line.lag, line.dead_letters)
         table.add_row(name, *(f"{figure:,}" for figure in figures))
     telling.console.print(table)
-    telling.say("  ".join(f"{name} {count:,}" for name, count in report.counts.items()))
+    telling.say("受理:服务处理的全部命令,含分批和系统自身的;答复:本演示收到的答复")
+    telling.say(
+        "commands: all that a service carried out, chunks and its own included; answered: what this demo was told"
+    )
+    told = [f"{_COUNTED.get(name, '')} {name} {count:,}".strip() for name, count in report.counts.items()]
+    telling.say("\n" + "\n".join("  " + " · ".join(told[i : i + 5]) for i in range(0, len(told), 5)) + "\n")
 
 
 def _cards(report: Report, telling: Telling) -> None:
     cards = Table(title="记分卡(按核验销号率) top scorecards by verified closure rate")
-    for header in ("地区 region", "版次 rev.", *_INDICATORS):
-        cards.add_column(header)
+    cards.add_column("地区 region")
+    for header in ("版次 rev.", *_INDICATORS):
+        cards.add_column(header, justify="right")
     for card in report.scorecards:
         shown = (str(card["values"].get(indicator, "")).partition(" / ")[0] for indicator in _INDICATORS)
         cards.add_row(card["name"], str(card["revision"]), *shown)
     telling.console.print(cards)
+    names = [f"{indicator} {name}" for indicator, name in _INDICATORS.items()]
+    telling.say("\n".join("  " + " · ".join(names[i : i + 4]) for i in range(0, len(names), 4)))
     card = report.late["scorecard_id"]
     for revision in report.late["revisions"]:
         if by := revision["superseded_by"]:
@@ -72,7 +92,8 @@ def _cards(report: Report, telling: Telling) -> None:
 def _explanation(report: Report, telling: Telling) -> None:
     """One tilt decision, line by line, as whoever receives it reads it."""
     told, say = report.explanation, telling.say
-    say(f"\n倾斜决定 tilt decision: {told['name']} {told['subject']} · {told['policy']['version']} · {told['outcome']}")
+    outcome = _OUTCOMES[told["outcome"]]
+    say(f"\n倾斜决定 tilt decision: {told['name']} {told['subject']} · {told['policy']['version']} · {outcome}")
     for gate in told["gates"]:
         say(f"  {'✓' if gate['held'] else '✗'} {gate['gate']} {gate['zh']} {gate['en']}: {gate['figure']}")
     for leaf in told["components"]:
@@ -80,14 +101,15 @@ def _explanation(report: Report, telling: Telling) -> None:
         say(f"  {leaf['points']:>8} = {leaf['weight']} × {leaf['value']}  {leaf['zh']} {leaf['indicator']}  ({note})")
     say(f"  {told['reconciliation']['line']}")
     card = told["scorecard"]
-    say(f"  记分卡 scorecard {card['id']} 第 {card['revision']} 版;由钉住的输入重算 recomputes: {told['recomputed']}")
+    same = "是 yes" if told["recomputed"] else "否 no"
+    say(f"  记分卡 scorecard {card['id']} 第 {card['revision']} 版;由钉住的输入重算相符 recomputes: {same}")
 
 
 def _veto(report: Report, telling: Telling) -> None:
     """Whom the veto moves: by rank, with the places won and lost."""
     veto, say = report.veto, telling.say
     name = veto["names"][veto["subject"]]
-    say(f"\n一票否决 veto {veto['ground']}: {name} · {veto['reason']} · {veto['state']}")
+    say(f"\n一票否决 veto {veto['ground']}: {name} · {veto['reason']} · {_STATES[veto['state']]}")
     for docket in veto["moves"]:
         said = [zh for key, zh in _EFFECTS.items() if docket[key]]
         say(f"  {docket['award']}: {','.join(said)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 from urllib.parse import quote
 
@@ -16,13 +17,45 @@ from shared.kernel import DomainError, FieldError, Forbidden, InvalidInput, NotF
 
 log = structlog.get_logger()
 
+# What stands in braces comes from the rule, never from the value that was sent.
 _FIELD_RULES: dict[str, tuple[str, str]] = {
     "missing": ("必填", "This field is required"),
     "extra_forbidden": ("没有这个字段", "There is no such field"),
-    "enum": ("不在可选值之中", "Not one of the allowed values"),
-    "literal_error": ("不在可选值之中", "Not one of the allowed values"),
-    "string_too_long": ("太长", "Too long"),
-    "string_too_short": ("太短", "Too short"),
+    "enum": ("只能是:{expected}", "One of: {expected}"),
+    "literal_error": ("只能是:{expected}", "One of: {expected}"),
+    "string_too_long": ("太长,至多 {max_length} 个字符", "Too long: at most {max_length} characters"),
+    "string_too_short": ("太短,至少 {min_length} 个字符", "Too short: at least {min_length} characters"),
+    "too_long": ("太多,至多 {max_length} 项", "Too many: at most {max_length}"),
+    "too_short": ("太少,至少 {min_length} 项", "Too few: at least {min_length}"),
+    "greater_than": ("应大于 {gt}", "More than {gt} is expected"),
+    "greater_than_equal": ("不得小于 {ge}", "At least {ge} is expected"),
+    "less_than": ("应小于 {lt}", "Less than {lt} is expected"),
+    "less_than_equal": ("不得大于 {le}", "At most {le} is expected"),
+    "int_parsing": ("应为整数", "A whole number is expected"),
+    "int_type": ("应为整数", "A whole number is expected"),
+    "int_from_float": ("应为整数", "A whole number is expected"),
+    "decimal_parsing": ('应为十进制数,例如 "0.6"', 'A decimal number is expected, for example "0.6"'),
+    "decimal_type": ('应为十进制数,例如 "0.6"', 'A decimal number is expected, for example "0.6"'),
+    "bool_parsing": ("应为 true 或 false", "true or false is expected"),
+    "bool_type": ("应为 true 或 false", "true or false is expected"),
+    "string_type": ("应为文本", "Text is expected"),
+    "list_type": ("应为列表", "A list is expected"),
+    "model_attributes_type": ("应为 JSON 对象", "A JSON object is expected"),
+    "timezone_aware": (
+        "应带时区,例如 2026-01-01T00:00:00+08:00",
+        "Give the offset too, as 2026-01-01T00:00:00+08:00",
+    ),
+    "datetime_parsing": (
+        "应为带时区的时刻,例如 2026-01-01T00:00:00+08:00",
+        "An instant is expected, as 2026-01-01T00:00:00+08:00",
+    ),
+    "datetime_from_date_parsing": (
+        "应为带时区的时刻,例如 2026-01-01T00:00:00+08:00",
+        "An instant is expected, as 2026-01-01T00:00:00+08:00",
+    ),
+    "date_parsing": ("应为日期,例如 2026-01-01", "A date is expected, as 2026-01-01"),
+    "date_from_datetime_inexact": ("应为日期,例如 2026-01-01", "A date is expected, as 2026-01-01"),
+    "date_from_datetime_parsing": ("应为日期,例如 2026-01-01", "A date is expected, as 2026-01-01"),
     "string_pattern_mismatch": ("格式不对", "The format is wrong"),
     "instant_range": ("时间应在 1900 年至 2200 年之间", "The time must lie between 1900 and 2200"),
     "json_invalid": ("不是有效的 JSON", "This is not valid JSON"),
@@ -109,5 +142,12 @@ def _shown(fault: FieldError) -> dict[str, Any]:
 def _field_error(fault: dict[str, Any]) -> FieldError:
     # The value is left out: it may hold what must not be repeated, an id above all.
     field = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header"))
-    zh, en = _FIELD_RULES.get(fault["type"], ("取值不对", str(fault["msg"])))
+    zh, en = _FIELD_RULES.get(fault["type"], ("取值不对", str(fault["msg"]).replace("{", "{{").replace("}", "}}")))
+    limits = defaultdict(lambda: "?", {name: _limit(value) for name, value in fault.get("ctx", {}).items()})
+    zh, en = zh.format_map(limits), en.format_map(limits)
     return FieldError(field=field or "body", rule=fault["type"], zh=zh, en=en)
+
+
+def _limit(value: object) -> str:
+    """A rule's limit as people write it: pydantic quotes the choices and joins the last with "or"."""
+    return str(value).replace("'", "").replace(" or ", ", ")

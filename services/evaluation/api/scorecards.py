@@ -19,6 +19,12 @@ from shared.kernel import FieldError, InvalidInput, NotFound
 from shared.log.store import Documents, Rows
 
 _TOPIC = "evaluation.scorecards"
+_REVISION_OR_CLOCKS = FieldError(
+    "revision",
+    "revision-or-clocks",
+    "revision 与 effective、known 不能同时给出:版次的两个时钟已定",
+    "Give either revision or effective and known: a revision has its own two clocks",
+)
 
 
 def routes(
@@ -50,6 +56,8 @@ def routes(
         """The newest revision, an earlier one by number, or the figures as effective and known at given positions."""
         card = await card_for(cards, id, read)
         names = await shown.names_of([card], known_parties)
+        if revision is not None and (clocks.effective is not None or clocks.known is not None):
+            raise InvalidInput(errors=[_REVISION_OR_CLOCKS])
         if revision is not None:
             return JSONResponse(shown.revision(await _revision(card, revision), card, names))
         assert card.published is not None
