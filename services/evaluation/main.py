@@ -76,7 +76,7 @@ def build(parts: Parts) -> Service:
             closure_door.routes(closures, doors, known_issues=known_issues, claims=claims),
             assessment_door.routes(assessments, doors, stored=stored_assessments),
             publication_door.routes(scorecards, doors),
-            stream_door.routes(doors, cards=cards, ledger=ledger),
+            stream_door.routes(doors, cards=cards, ledger=ledger, stopping=parts.stopping),
             export_door.routes(doors, cards=cards, known_parties=known_parties),
             scorecard_door.routes(scorecards, doors, cards=cards, known_parties=known_parties, ledger=ledger),
         ],

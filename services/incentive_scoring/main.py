@@ -69,6 +69,7 @@ def build(parts: Parts) -> Service:
         due={ESCALATION: raised.escalate},
         collections=store.COLLECTIONS,
         indexes=store.INDEXES,
+        attachments=attachments,
     )
 
 

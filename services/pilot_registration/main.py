@@ -69,4 +69,5 @@ def build(parts: Parts) -> Service:
         due={CLOSE_NOTICE: flow.close_notice},
         collections=store.COLLECTIONS,
         indexes=store.INDEXES,
+        attachments=attachments,
     )

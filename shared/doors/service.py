@@ -1,18 +1,24 @@
 """Turns a service's parts into a running application: its log, its doors, its health."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from datetime import datetime, timedelta
+from types import FrameType, MappingProxyType
 from typing import Any
 
+import structlog
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import generate_latest
 from pymongo.errors import PyMongoError
 
-from shared.doors import attachments, openapi, problems
+from shared.doors import openapi, problems
+from shared.doors.attachments import BYTES_MAX, Attachments
 from shared.doors.bodies import FORM_FIELD_BYTES_MAX, FORM_FIELDS_MAX, FORM_FILES_MAX
 from shared.doors.doors import Doors
 from shared.doors.gate import Gate
@@ -27,21 +33,30 @@ from shared.platform.mongo import connect
 from shared.platform.settings import ServiceSettings
 from shared.platform.telemetry import Metrics, configure_tracing
 
+_FIRST_SWEEP_SECONDS = 3_600.0
+_SWEEP_SECONDS = 86_400.0
+_UNUSED_FOR = timedelta(days=30)
+"""How long an upload may wait for the command that refers to it."""
+
+logger = structlog.get_logger()
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a service is built from."""
+    """What a service is built from. `stopping` is set the moment the process is told to stop: endless answers end."""
 
     settings: ServiceSettings
     database: Any
     log: Log
     doors: Doors
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """What a service brings: routes, what it reacts to, what fires in time, and its collections and indexes.
 
+    `attachments`, when the service keeps any, are swept daily.
     `larger_bodies` gives paths that take files a limit of their own, in bytes; 6 MiB is what every form may have.
     """
 
@@ -50,9 +65,8 @@ class Service:
     due: DueTable = field(default_factory=dict)
     collections: Sequence[str] = ()
     indexes: Sequence[Index] = ()
-    larger_bodies: Mapping[str, int] = field(
-        default_factory=lambda: {"/attachments": attachments.BYTES_MAX + 1024 * 1024}
-    )
+    attachments: Attachments | None = None
+    larger_bodies: Mapping[str, int] = field(default_factory=lambda: {"/attachments": BYTES_MAX + 1024 * 1024})
 
 
 def serve(settings: ServiceSettings, *, title: str, build: Callable[[Parts], Service]) -> FastAPI:
@@ -71,7 +85,8 @@ def serve(settings: ServiceSettings, *, title: str, build: Callable[[Parts], Ser
         cursor_key=settings.cursor_key.get_secret_value(),
         metrics=Metrics(),
     )  # fmt: skip
-    service = build(Parts(settings, database, log, doors))
+    parts = Parts(settings, database, log, doors)
+    service = build(parts)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -81,9 +96,13 @@ def serve(settings: ServiceSettings, *, title: str, build: Callable[[Parts], Ser
             extra_indexes=service.indexes,
             collections=service.collections,
         )
+        sweeping = asyncio.create_task(_sweep(service.attachments, log.now)) if service.attachments else None
         try:
-            yield
+            with _told(parts.stopping):
+                yield
         finally:
+            if sweeping is not None:
+                sweeping.cancel()
             await log.stop()
             database.client.close()
 
@@ -91,6 +110,8 @@ def serve(settings: ServiceSettings, *, title: str, build: Callable[[Parts], Ser
         doors, title=title, routers=[*service.routers, _health(log, doors), operations(log, doors)],
         larger_bodies=service.larger_bodies, lifespan=lifespan, tracing=tracing,
     )  # fmt: skip
+
+    app.state.graceful_seconds = settings.graceful_seconds
 
     @app.exception_handler(PyMongoError)
     async def store_away(request: Request, _error: PyMongoError) -> JSONResponse:
@@ -102,6 +123,44 @@ def serve(settings: ServiceSettings, *, title: str, build: Callable[[Parts], Ser
         return problems.problem(request, problems.Unavailable())
 
     return app
+
+
+@contextmanager
+def _told(stopping: asyncio.Event) -> Iterator[None]:
+    """Sets the event with the signal itself: the server ends the lifespan only when every answer is out, and an open
+    stream's never is. What handled the signal before still does.
+    """
+    loop = asyncio.get_running_loop()
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+
+    def told(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stopping.set)
+        before[number](number, frame)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, told)
+    try:
+        yield
+    finally:
+        for told_of, handler in before.items():
+            signal.signal(told_of, handler)
+
+
+async def _sweep(kept: Attachments, now: Callable[[], datetime]) -> None:
+    """Deletes daily what was uploaded and never referred to (rule 8); an hour after the start the first time."""
+    pause = _FIRST_SWEEP_SECONDS
+    while True:
+        await asyncio.sleep(pause)
+        pause = _SWEEP_SECONDS
+        try:
+            deleted = await kept.sweep(now() - _UNUSED_FOR)
+            logger.info("attachments.swept", deleted=deleted)
+        except PyMongoError as error:
+            logger.warning("attachments.sweep_failed", error=type(error).__name__)
 
 
 def application(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -21,8 +22,8 @@ _BEAT_SECONDS = 15.0
 _LOOK_SECONDS = 0.3
 
 
-def routes(doors: Doors, *, cards: Documents[Scorecard], ledger: Ledger) -> APIRouter:
-    """One route; it ends by itself after ten minutes, within a token's life, and is taken up again."""
+def routes(doors: Doors, *, cards: Documents[Scorecard], ledger: Ledger, stopping: asyncio.Event) -> APIRouter:
+    """One route; it ends by itself after ten minutes, within a token's life, or when the service is told to stop."""
     router = APIRouter()
 
     @router.get("/scorecards/stream", tags=["scorecards"])
@@ -45,7 +46,7 @@ def routes(doors: Doors, *, cards: Documents[Scorecard], ledger: Ledger) -> APIR
         loop = asyncio.get_running_loop()
         end, beat = loop.time() + _STREAM_SECONDS, loop.time()
         yield "retry: 1000\n\n"
-        while loop.time() < end and not await request.is_disconnected():
+        while loop.time() < end and not stopping.is_set() and not await request.is_disconnected():
             async for event in ledger.after(position, _TOPIC):
                 position = event["seq"]
                 if event["type"] == "ScorecardPublished" and await _streamed(event["subject"], read):
@@ -55,7 +56,8 @@ def routes(doors: Doors, *, cards: Documents[Scorecard], ledger: Ledger) -> APIR
             if loop.time() - beat > _BEAT_SECONDS:
                 yield f": {position}\n\n"
                 beat = loop.time()
-            await asyncio.sleep(_LOOK_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _LOOK_SECONDS)
 
     async def _streamed(id: str, read: ReadRequest) -> bool:
         try:

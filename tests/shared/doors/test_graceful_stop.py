@@ -16,8 +16,9 @@ SLOT = "pilot-registration-0"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """The stack with one service and the issuer."""
-    async with Stack(tmp_path_factory.mktemp("graceful"), services=("pilot_registration",), issuer=True) as running:
+    """The stack with a service that takes commands, one that streams, and the issuer."""
+    services = ("pilot_registration", "evaluation")
+    async with Stack(tmp_path_factory.mktemp("graceful"), services=services, issuer=True) as running:
         yield running
 
 
@@ -95,6 +96,23 @@ async def test_told_to_stop_under_load_a_service_answers_what_it_accepts_and_ref
         metrics = (await http.get("/metrics")).text
     repeated = len(answers)
     assert f'liandong_commands_total{{action="party.register",outcome="accepted"}} {repeated}.0' in metrics
+
+
+async def test_an_open_stream_ends_whole_when_its_service_is_told_to_stop(registry: Stack) -> None:
+    process = registry.children["evaluation-0"].process
+    assert process is not None
+    async with (
+        httpx2.AsyncClient(base_url=registry.url("evaluation"), headers=await signed_in(registry)) as http,
+        http.stream("GET", "/scorecards/stream") as answer,
+    ):
+        lines = answer.aiter_lines()
+        assert await anext(lines) == "retry: 1000"
+        process.send_signal(signal.SIGTERM)
+        # A stream cut off by the server's patience ends with an error of the transport instead.
+        assert [line async for line in lines if line] == []
+    await asyncio.wait_for(process.wait(), 30)
+    assert process.returncode in (0, -signal.SIGTERM)
+    await registry.start("evaluation-0")
 
 
 async def test_a_fact_carries_the_trace_of_its_request(registry: Stack) -> None:
