@@ -258,9 +258,12 @@ class Doors:
         return dependency
 
     def accepted(self, answer: Answer, *, status: int = 200) -> JSONResponse:
-        """A command's answer: id, version, the ids of the facts written, and the version as ETag."""
+        """A command's answer: id, version, the ids of the facts written, and the version as ETag.
+
+        What has no version yet (a preview, which is rows and no aggregate) has no ETag either.
+        """
         body = {"id": answer.id, "version": answer.version, "facts": list(answer.facts), "details": answer.details}
-        return JSONResponse(body, status, headers={"ETag": f'"{answer.version}"'})
+        return JSONResponse(body, status, headers={"ETag": f'"{answer.version}"'} if answer.version else None)
 
     def page(self, request: Request, items: list[dict[str, Any]], after: str | None) -> JSONResponse:
         """One page of a list; `next` continues it and is null at the end."""
