@@ -25,6 +25,7 @@ from services.incentive_scoring.handlers.dockets import (
     docket_number,
 )
 from services.incentive_scoring.handlers.whatif import Question, Vary
+from shared.codes.rounding import half_even
 from shared.contracts.evaluation import SubjectKind
 from shared.doors.doors import CommandRequest, Doors, ReadRequest
 from shared.doors.sheets import Column, Sheet, download, read_workbook, write_workbook
@@ -68,7 +69,7 @@ _DECISIONS = Sheet(
         Column("名称", "name", "text"),
         Column("结果", "state", "text"),
         Column("基础得分", "base", "decimal"),
-        Column("分项合计", "raw", "text"),
+        Column("分项合计", "raw", "decimal", help="修约前,四位小数;精确值见倾斜说明 before rounding, at 4 decimals"),
         Column("倾斜分", "final", "decimal"),
         Column("不予倾斜的原因", "reasons", "text", required=False),
         Column("政策版本", "policy_version", "text"),
@@ -78,6 +79,10 @@ _DECISIONS = Sheet(
     ),
 )
 _STATES = {"decided": "给予倾斜 decided", "withheld": "不予倾斜 withheld", "reversed": "已撤销 reversed"}
+_DECIDED_BY = {
+    "first": "居首 first", "total": "总分 total", "base": "基础得分 base", "tilt": "倾斜分 tilt",
+    "acceptance": "受理先后 acceptance", "code": "代码顺序 code",
+}  # fmt: skip
 _YES = {True: "是 yes", False: "否 no"}
 
 DocketId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
@@ -292,6 +297,7 @@ def routes(  # noqa: PLR0915 - one statement per route and its parts
             place.model_dump(exclude={"in_places", "tilt_decided", "ineligible"})
             | {"name": names[place.subject], "in_places": _YES[place.in_places]}
             | {"tilt_decided": _YES[place.tilt_decided], "ineligible": _YES[place.ineligible]}
+            | {"decided_by": _DECIDED_BY[place.decided_by]}
             for place in docket.ranking
             if read.scope.covers(place.region)
         ]
@@ -329,6 +335,7 @@ def _exported(one: TiltDecision) -> dict[str, object]:
     return line | {
         "state": _STATES[one.state],
         "base": one.fact.base,
+        "raw": half_even(one.fact.raw, 4),
         "final": one.tilt,
         "reasons": "、".join(line["reasons"]),
     }

@@ -274,17 +274,28 @@ def _gates(  # noqa: PLR0917 - what the five gates look at
     conflict = "" if panel is None or panel.coi_clean else ", 有未回避的利害关系 conflict of interest"
     seen = f"{panel.appraisals} appraisals{conflict}" if panel else "无评审结果 no panel result"
     vetoes = ", ".join(f"{id} ({ground})" for id, ground in known.vetoes) or "0"
+    reached = effects >= policy.gates.effect.facts_min
+    indicators = ", ".join(policy.gates.effect.indicators)
+    compared = f"{completeness} {_sign(enough)} {policy.gates.completeness_floor}" if of else completeness
     return (
-        Gate(gate="G1", held=candidate.base >= floor, figure=f"{plain(candidate.base)} ≥ {floor}"),
-        Gate(gate="G2", held=enough, figure=f"{completeness} ≥ {policy.gates.completeness_floor}"),
+        Gate(
+            gate="G1",
+            held=candidate.base >= floor,
+            figure=f"{plain(candidate.base)} {_sign(candidate.base >= floor)} {floor}",
+        ),
+        Gate(gate="G2", held=enough, figure=compared),
         Gate(
             gate="G3",
-            held=effects >= policy.gates.effect.facts_min,
-            figure=f"{effects} ≥ {policy.gates.effect.facts_min} ({', '.join(policy.gates.effect.indicators)})",
+            held=reached,
+            figure=f"{effects} {_sign(reached)} {policy.gates.effect.facts_min} ({indicators})",
         ),
         Gate(gate="G4", held=not known.vetoes, figure=vetoes),
         Gate(gate="G5", held=clean, figure=seen),
     )
+
+
+def _sign(reached: bool) -> str:
+    return "≥" if reached else "<"
 
 
 def scorecard_id(kind: SubjectKind, subject: str, cycle: str) -> str:

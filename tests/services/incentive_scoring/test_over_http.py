@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from python_calamine import CalamineWorkbook
 
 from services.incentive_scoring.api.award_dockets import BASE_SCORES
 from shared.contracts.evaluation import AssessmentFinalised, ScorecardPublished
@@ -144,6 +146,8 @@ async def test_the_template_is_empty_and_the_export_can_be_read_and_imported_aga
     assert read.errors == []
     assert [row.values["subject"] for row in read.rows["基础得分"]] == subjects
     assert "attachment" in export.headers["content-disposition"]
+    ranked = CalamineWorkbook.from_filelike(io.BytesIO(export.content)).get_sheet_by_name("排名").to_python()
+    assert [row[7] for row in ranked[2:5]] == ["居首 first", "总分 total", "总分 total"]
 
 
 async def test_rule_14_a_veto_over_http_names_whom_it_moves_before_and_after_its_confirmation(doors: Doors) -> None:
