@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+SERVICES := pilot_registration evaluation incentive_scoring
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test faults check setup lint types rules schemas contracts fmt lock clean
@@ -34,9 +35,12 @@ rules: $(STAMP) ## import rules of the house
 
 schemas: $(STAMP) ## schema gate: nothing generated is stale, no contract breaks
 	@$(RUN) -m deploy.contracts --check
+	@for name in $(SERVICES); do \
+	  $(RUN) -m shared.doors.openapi --check services.$$name.main:app docs/openapi/$$name.json || exit 1; done
 
-contracts: $(STAMP) ## remake what is generated from the contracts: schemas, samples, docs/events.md, AsyncAPI
+contracts: $(STAMP) ## remake what is generated from contracts and doors: schemas, samples, events.md, AsyncAPI, OpenAPI
 	@$(RUN) -m deploy.contracts
+	@for name in $(SERVICES); do $(RUN) -m shared.doors.openapi services.$$name.main:app docs/openapi/$$name.json || exit 1; done
 
 fmt: $(STAMP) ## format the code
 	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
