@@ -165,6 +165,14 @@ async def test_rule_16_a_restarted_consumer_goes_on_where_it_was(stack: Stack) -
             await until(both)
 
 
+async def until_ready(child: asyncio.subprocess.Process) -> None:
+    """Reads past what the child logs until it says that it is ready."""
+    assert child.stdout is not None
+    async with asyncio.timeout(60):
+        while (line := await child.stdout.readline()) != b"ready\n":
+            assert line, "the process ended before it was ready"
+
+
 async def test_rule_16_from_one_process_to_three_and_back_with_one_asleep_nothing_is_lost_or_doubled(
     stack: Stack,
 ) -> None:
@@ -176,7 +184,7 @@ async def test_rule_16_from_one_process_to_three_and_back_with_one_asleep_nothin
         ):
             async with process(stack, "listen", "evaluation", 2) as third:
                 for child in (first, second, third):
-                    assert await child.stdout.readline() == b"ready\n"
+                    await until_ready(child)
                 second.send_signal(signal.SIGSTOP)
 
                 async def nobody_waits_for_it() -> bool:
