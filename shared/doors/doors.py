@@ -24,6 +24,7 @@ from shared.doors.policy import ROLES, require
 from shared.doors.tokens import TokenVerifier
 from shared.kernel import (
     CIVIL,
+    YEARS,
     Actor,
     Aggregate,
     Answer,
@@ -39,7 +40,6 @@ T = TypeVar("T")
 _KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 _ETAG = re.compile(r'"(\d{1,9})"', re.ASCII)
 _FORM = "multipart/form-data"
-_YEARS = range(1900, 2201)
 _BEARER = HTTPBearer(
     bearerFormat="JWT", scheme_name="bearer", auto_error=False, description="Access token of the OIDC issuer (RFC 9068)"
 )
@@ -334,7 +334,7 @@ def _effective(given: str | None) -> datetime | None:
             at = datetime.combine(date.fromisoformat(given), time.max, CIVIL)
         else:
             at = datetime.fromisoformat(given.replace(" ", "+"))
-        if at.tzinfo is None or at.year not in _YEARS:
+        if at.tzinfo is None or at.year not in YEARS:
             raise ValueError
     except ValueError as error:
         zh = "应为带时区的时刻或日期,例如 2026-01-01T00:00:00+08:00 或 2026-01-01"
