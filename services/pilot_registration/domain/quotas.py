@@ -19,6 +19,14 @@ class QuotaFull(DomainError):
     en = "The quota is full: {call} has {limit} places {en_where}, {taken} are taken"
 
 
+class QuotaMissing(DomainError):
+    """Nobody has set the places of this call, or its name was mistyped when the pilot was admitted."""
+
+    code = "quota-missing"
+    zh = "批次 {call} 尚未设置名额:请先设置名额,或核对受理时填写的批次"
+    en = "No quota is set for {call}: set it first, or check the name given at admission"
+
+
 class QuotaBelowTaken(DomainError):
     """A quota cannot be set below what is already taken."""
 
@@ -28,10 +36,7 @@ class QuotaBelowTaken(DomainError):
 
 
 class Quota(Aggregate):
-    """One document guards a call: every selection rests on its version, so two can never take the last place.
-
-    Without limits (nobody has set them yet) it only counts.
-    """
+    """One document guards a call: every selection rests on its version, so two can never take the last place."""
 
     national: int | None = None
     per_region: int | None = None
@@ -52,14 +57,16 @@ class Quota(Aggregate):
         return True
 
     def take(self, pilot_id: str, lead_region: str, *, at: datetime) -> None:
-        """Takes a place for a selected pilot, or raises QuotaFull."""
+        """Takes a place for a selected pilot, or raises QuotaMissing or QuotaFull."""
+        if self.national is None or self.per_region is None:
+            raise QuotaMissing(call=self.id)
         region = province_of(lead_region)
-        if self.national is not None and len(self.taken) >= self.national:
+        if len(self.taken) >= self.national:
             raise QuotaFull(
                 call=self.id, zh_where="全国", en_where="in the nation", limit=self.national, taken=len(self.taken)
             )
         here = self._by_region().get(region, 0)
-        if self.per_region is not None and here >= self.per_region:
+        if here >= self.per_region:
             raise QuotaFull(call=self.id, zh_where=region, en_where=f"in {region}", limit=self.per_region, taken=here)
         self.taken = {**self.taken, pilot_id: region}
         self.record(QuotaPlaceTaken(call=self.id, pilot_id=pilot_id, region=region), effective_at=at)

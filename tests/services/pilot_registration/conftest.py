@@ -87,6 +87,7 @@ class Office:
         self.stack, self.clock, self.voice = stack, clock, voice
         self.tokens: dict[str, dict[str, str]] = {}
         self.parties: list[str] = []
+        self.quotas: set[str] = set()
         self.http = httpx2.AsyncClient(timeout=60)
 
     async def who(self, sub: str, roles: str, regions: str = "*", org: str = "") -> dict[str, str]:
@@ -209,6 +210,9 @@ class Office:
 
     async def admitted(self, bucket: str = "2026-call", **how: Any) -> str:
         pilot = await self.submitted(**how)
+        if bucket not in self.quotas:
+            await self.done("/quotas", await self.national(), {"call": bucket, "national": 100, "per_region": 100})
+            self.quotas.add(bucket)
         await self.done(f"/pilots/{pilot}/admit", await self.province(), {"quota_bucket": bucket})
         return pilot
 

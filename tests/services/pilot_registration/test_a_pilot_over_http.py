@@ -20,6 +20,9 @@ async def test_a_pilot_goes_from_draft_to_accepted_on_the_development_clock(offi
 
     await office.submitted(pilot)
     await office.done(f"/pilots/{pilot}/admit", province, {"quota_bucket": "path"})
+    unset = await office.post(f"/pilots/{pilot}/select", national, {"run_id": "R1", "reason": "得分靠前"})
+    assert (unset.status_code, unset.json()["code"]) == (409, "quota-missing")
+    await office.done("/quotas", national, {"call": "path", "national": 3, "per_region": 1})
     await office.done(f"/pilots/{pilot}/select", national, {"run_id": "R1", "reason": "得分靠前"})
     notice = await office.done(f"/pilots/{pilot}/open-notice", national, {"working_days": 5})
     early = await office.post(f"/pilots/{pilot}/approve", national, {"code": "LD-1", "due_on": "2026-12-01"})
