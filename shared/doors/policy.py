@@ -76,7 +76,15 @@ ROLES: dict[str, frozenset[str]] = {
 """Action -> the roles that carry it. The auditor reads everything and writes nothing."""
 
 
+NATIONAL: frozenset[str] = frozenset(
+    {"pilot.select", "tilt-policy.approve", "award-docket.open", "award-docket.import", "award-docket.decide",
+     "operations.repair"}
+)  # fmt: skip
+"""Actions on what belongs to no region (quotas, policies, dockets, a service's letters): a token of some regions does
+not carry them, whatever its roles."""
+
+
 def require(actor: Actor, action: str) -> None:
-    """Raises Forbidden when none of the actor's roles carries the action."""
-    if not ROLES[action] & actor.roles:
+    """Raises Forbidden when none of the actor's roles, or not the actor's regions, carry the action."""
+    if not ROLES[action] & actor.roles or (action in NATIONAL and not actor.scope.national):
         raise Forbidden
