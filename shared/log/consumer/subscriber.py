@@ -180,10 +180,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         for partition in partitions:
             if partition in self._claims:
                 self._claims[partition].given_up = True
-        claiming = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in claiming:
-            task.cancel()
-        await asyncio.gather(*claiming, return_exceptions=True)
+        claiming = {task for task in self._tasks if task is not asyncio.current_task()}
+        while claiming:
+            for task in claiming:
+                task.cancel()  # again and again: a client that is stopping may swallow one
+            _ended, claiming = await asyncio.wait(claiming, timeout=0.5)
 
     async def _claim_all(self, partitions: list[TopicPartition]) -> None:
         pause = 0.05
